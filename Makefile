@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each installs what it needs, once.
+# Paths are relative and never quoted targets, so that a folder with a space in its name works.
+
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := train,molecules,crystals,triton,plot,dev
+
+.PHONY: install demo test lint types clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "graphattn needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch .venv/.installed
+
+demo: install
+	$(BIN)/python examples/molecules_quickstart.py
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/pytest -n 2
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info
