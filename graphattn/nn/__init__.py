@@ -1,5 +1,7 @@
-"""Attention layers for graphs."""
+"""Attention layers. A layer is parameters around a score and a message."""
 
-from torch_geometric.nn import GATConv, GATv2Conv, TransformerConv
+from graphattn.nn.gat_conv import GATConv
+from graphattn.nn.gatv2_conv import GATv2Conv
+from graphattn.nn.transformer_conv import TransformerConv
 
 __all__ = ["GATConv", "GATv2Conv", "TransformerConv"]

@@ -1,0 +1,268 @@
+"""Which sources each target attends to: a sparse structure, built once and reused."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.utils import scatter
+
+_INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_FLOWS = ("source_to_target", "target_to_source")
+
+
+@dataclass(frozen=True)
+class SortedEdges:
+    """The edges of a structure, grouped by the node at one of their ends.
+
+    Attributes:
+        ptr: Edges of node ``i`` stand at ``ptr[i]:ptr[i + 1]``, ``(N + 1,)``, int64.
+        neighbor: The node at the other end of each edge, ``(E,)``, int32 where it fits.
+        order: The position of each edge in the structure, ``(E,)``, int32 where it fits; rising
+            within a group.
+    """
+
+    ptr: Tensor
+    neighbor: Tensor
+    order: Tensor
+
+
+class Edges:
+    """A sparse structure over which targets attend to sources.
+
+    Sources and targets may be the same nodes or two sets of nodes (bipartite). The edges keep the
+    order in which they were given; self-loops that the structure adds come last. Everything is
+    checked once, here, and the structure holds copies of its own, so that nothing which is done to
+    ``edge_index`` afterwards can reach a kernel.
+
+    Build one with ``Edges.from_edge_index`` or ``Edges.from_data``.
+
+    Attributes:
+        source: Source of each edge, ``(E,)``, int64.
+        target: Target of each edge, ``(E,)``, int64.
+        num_sources: Number of sources.
+        num_targets: Number of targets.
+        num_given: Number of edges that were given.
+        num_loops: Number of self-loops that were added; they are the last edges.
+    """
+
+    def __init__(
+        self,
+        edge_index: Tensor,
+        num_sources: int,
+        num_targets: int,
+        *,
+        flow: str = "source_to_target",
+        self_loops: bool = False,
+    ) -> None:
+        if flow not in _FLOWS:
+            raise ValueError(f"flow must be one of {_FLOWS}, got {flow!r}")
+        _check_indices(edge_index, num_sources, num_targets, flow)
+        given = edge_index.detach().to(torch.int64, copy=True)
+        self.flow = flow
+        self.num_sources, self.num_targets = num_sources, num_targets
+        self.num_given = given.shape[1]
+        self.num_loops = min(num_sources, num_targets) if self_loops else 0
+        # Positions of the given edges that are kept: a loop that was given is replaced by ours.
+        self._kept: Tensor | None = None
+        if self_loops:
+            self._kept = (given[0] != given[1]).nonzero().squeeze(1)
+            loops = torch.arange(self.num_loops, device=given.device)
+            given = torch.cat([given[:, self._kept], loops.expand(2, -1)], dim=1)
+        self.source, self.target = given if flow == "source_to_target" else given.flip(0)
+
+    @classmethod
+    def from_edge_index(
+        cls,
+        edge_index: Tensor,
+        num_sources: int | None = None,
+        num_targets: int | None = None,
+        *,
+        flow: str = "source_to_target",
+        self_loops: bool = False,
+    ) -> "Edges":
+        """Builds a structure from PyG's edge list.
+
+        Args:
+            edge_index: ``(2, E)``, integer: row 0 holds sources, row 1 targets. A
+                ``torch_geometric.EdgeIndex`` brings its sizes with it.
+            num_sources: Number of sources; without it, as many as ``edge_index`` needs.
+            num_targets: Number of targets; without it, ``num_sources``.
+            flow: ``"target_to_source"`` swaps the meaning of the two rows, as in PyG.
+            self_loops: Gives every node one loop, in place of those that were given. Between two
+                sets of nodes, node ``i`` of one is linked to node ``i`` of the other.
+
+        Raises:
+            TypeError: If ``edge_index`` is no integer tensor.
+            ValueError: If its shape is not ``(2, E)`` or a size is negative.
+            IndexError: If an index is negative or too large.
+        """
+        _check_edge_index(edge_index)
+        rows: tuple[int | None, int | None] = (num_sources, num_targets)
+        if isinstance(edge_index, EdgeIndex):
+            sizes = edge_index.sparse_size()
+            sizes = sizes if flow == "source_to_target" else sizes[::-1]
+            rows = tuple(b if a is None else a for a, b in zip(rows, sizes, strict=True))
+            edge_index = edge_index.as_tensor()
+        if rows[0] is None:
+            rows = (int(edge_index.max()) + 1 if edge_index.numel() else rows[1] or 0, rows[1])
+        num_sources, num_targets = rows[0], rows[0] if rows[1] is None else rows[1]
+        return cls(edge_index, num_sources, num_targets, flow=flow, self_loops=self_loops)
+
+    @classmethod
+    def from_data(cls, data: Any, *, self_loops: bool = False) -> "Edges":
+        """Builds the structure of a ``torch_geometric.data.Data`` or one of its edge stores.
+
+        Args:
+            data: Anything with ``edge_index`` and ``num_nodes``, such as ``Data`` or ``Batch``, or
+                with ``edge_index`` and ``size()``, such as ``hetero_data["author", "paper"]``.
+            self_loops: See ``from_edge_index``.
+        """
+        if getattr(data, "edge_index", None) is None:
+            raise ValueError(f"data must have an edge_index, got {data}")
+        if getattr(data, "num_nodes", None) is not None:
+            sizes = (data.num_nodes, data.num_nodes)
+        else:
+            sizes = data.size()
+        return cls.from_edge_index(data.edge_index, *sizes, self_loops=self_loops)
+
+    @property
+    def has_own_loops(self) -> bool:
+        """Whether the structure brought its own self-loops in place of given ones."""
+        return self._kept is not None
+
+    @property
+    def num_edges(self) -> int:
+        """``E``, self-loops included."""
+        return self.source.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the structure lies."""
+        return self.source.device
+
+    @property
+    def edge_index(self) -> Tensor:
+        """All edges as PyG has them, ``(2, E)``, int64: given ones first, added loops last."""
+        ends = (self.source, self.target)
+        return torch.stack(ends if self.flow == "source_to_target" else ends[::-1])
+
+    @cached_property
+    def by_target(self) -> SortedEdges:
+        """The edges into each target."""
+        return _sort(self.target, self.source, self.num_targets, self.num_sources)
+
+    @cached_property
+    def by_source(self) -> SortedEdges:
+        """The edges out of each source."""
+        return _sort(self.source, self.target, self.num_sources, self.num_targets)
+
+    def select_given(self, edge_attr: Tensor) -> Tensor:
+        """Those rows of a feature of the given edges that belong to edges of the structure.
+
+        Args:
+            edge_attr: ``(num_given, ...)``.
+
+        Returns:
+            ``(E - num_loops, ...)``.
+        """
+        if edge_attr.ndim == 0 or edge_attr.shape[0] != self.num_given:
+            raise ValueError(
+                f"edge_attr must have one row for each of the {self.num_given} edges of"
+                f" edge_index, got shape {tuple(edge_attr.shape)}"
+            )
+        return edge_attr if self._kept is None else edge_attr[self._kept]
+
+    def extend(self, edge_attr: Tensor, fill_value: float | Tensor | str | None = "mean") -> Tensor:
+        """Features for all edges from features of the given ones.
+
+        Args:
+            edge_attr: ``(num_given, ...)``.
+            fill_value: Features of the added loops, as in PyG: a number, a tensor, ``None`` for
+                ones, or ``"mean"``, ``"add"``, ``"min"``, ``"max"``, ``"mul"`` of the features of
+                the other edges at the node (those with the node in the second row of
+                ``edge_index``, whatever the flow).
+
+        Returns:
+            ``(E, ...)``, in the order of the structure.
+        """
+        kept = self.select_given(edge_attr)
+        if self.num_loops == 0:
+            return kept
+        shape = (self.num_loops, *kept.shape[1:])
+        if isinstance(fill_value, str):
+            second = self.target if self.flow == "source_to_target" else self.source
+            size = self.num_targets if self.flow == "source_to_target" else self.num_sources
+            loops = scatter(kept, second[: kept.shape[0]], 0, size, reduce=fill_value)
+            loops = loops[: self.num_loops]
+        elif isinstance(fill_value, Tensor):
+            loops = fill_value.to(kept)
+            loops = loops.unsqueeze(0) if loops.ndim != kept.ndim else loops
+            loops = loops.expand(shape)
+        else:
+            loops = kept.new_full(shape, 1.0 if fill_value is None else fill_value)
+        return torch.cat([kept, loops])
+
+    def to(self, device: torch.device | str) -> "Edges":
+        """The same structure on another device; itself if it lies there."""
+        device = torch.device(device)
+        if device == self.device:
+            return self
+        moved = object.__new__(Edges)
+        moved.__dict__.update(self.__dict__)
+        for name in ("by_target", "by_source"):  # sorted anew where they are needed
+            moved.__dict__.pop(name, None)
+        for name in ("source", "target", "_kept"):
+            tensor = getattr(self, name)
+            setattr(moved, name, None if tensor is None else tensor.to(device))
+        return moved
+
+    def __repr__(self) -> str:
+        loops = f", {self.num_loops} self-loops" if self.num_loops else ""
+        return (
+            f"Edges({self.num_edges} edges from {self.num_sources} sources to"
+            f" {self.num_targets} targets{loops})"
+        )
+
+
+def _check_edge_index(edge_index: Tensor) -> None:
+    if not isinstance(edge_index, Tensor) or edge_index.dtype not in _INDEX_DTYPES:
+        got = edge_index.dtype if isinstance(edge_index, Tensor) else type(edge_index).__name__
+        raise TypeError(f"edge_index must be an integer tensor, got {got}")
+    if edge_index.layout != torch.strided:
+        raise TypeError(f"edge_index must be a dense (2, E) tensor, got {edge_index.layout}")
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2:
+        raise ValueError(f"edge_index must be (2, E), got {tuple(edge_index.shape)}")
+
+
+def _check_indices(edge_index: Tensor, num_sources: int, num_targets: int, flow: str) -> None:
+    _check_edge_index(edge_index)
+    if num_sources < 0 or num_targets < 0:
+        raise ValueError(
+            f"num_sources and num_targets must not be negative, got {num_sources}, {num_targets}"
+        )
+    ends = [("source", num_sources), ("target", num_targets)]
+    ends = ends if flow == "source_to_target" else ends[::-1]
+    for row, (end, size) in enumerate(ends):
+        if edge_index.shape[1] == 0:
+            return
+        low, high = edge_index[row].aminmax()
+        if edge_index.device.type != "cpu":
+            # Reading the values here would make the host wait for the device at every step.
+            torch._assert_async((low >= 0) & (high < size), f"edge_index[{row}] out of range")
+        elif low < 0 or high >= size:
+            wrong = int(low) if low < 0 else int(high)
+            raise IndexError(
+                f"edge_index[{row}] holds {end} nodes and must lie in [0, {size}), got {wrong}"
+            )
+
+
+def _sort(key: Tensor, other: Tensor, num_keys: int, num_others: int) -> SortedEdges:
+    counts = key.bincount(minlength=num_keys)
+    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    order = key.argsort(stable=True)
+    fits = max(num_others, key.shape[0]) <= torch.iinfo(torch.int32).max
+    narrow = torch.int32 if fits else torch.int64
+    return SortedEdges(ptr, other[order].to(narrow), order.to(narrow))

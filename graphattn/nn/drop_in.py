@@ -1,0 +1,131 @@
+"""What the drop-in layers share: when PyTorch Geometric's own path is taken, structures, checks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.nn.dense import Linear
+
+from graphattn.edges import Edges
+from graphattn.structure_memory import edges_of
+
+_STEPS = ("message", "edge_update", "aggregate", "update", "message_and_aggregate")
+_LOOPS = ("propagate", "edge_updater")
+_HOOKS = (
+    "_propagate_forward_pre_hooks",
+    "_propagate_forward_hooks",
+    "_message_forward_pre_hooks",
+    "_message_forward_hooks",
+    "_aggregate_forward_pre_hooks",
+    "_aggregate_forward_hooks",
+    "_edge_update_forward_pre_hooks",
+    "_edge_update_forward_hooks",
+)
+
+
+class DropIn:
+    """Mixed into a layer of PyTorch Geometric whose attention then runs as an edge program.
+
+    The layer inherits parameters, constructor and ``repr`` from PyTorch Geometric, and its path of
+    ``edge_updater`` and ``propagate`` too: whatever wants to see or change messages takes that one.
+    """
+
+    def needs_propagate(self, edge_index: Any) -> bool:
+        """Whether this call must take PyTorch Geometric's own path.
+
+        It must for sparse adjacencies, message-passing hooks, a subclass that overrides a step of
+        message passing, an aggregation other than the sum, decomposed layers, an explainer's
+        ``explain_message``, and inside ``torch.compile`` and ``torch.jit.trace``.
+        """
+        layer: Any = self
+        return (
+            torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or not _is_edge_list(edge_index)
+            or layer.aggr not in ("add", "sum")
+            or layer.decomposed_layers != 1
+            or any(getattr(layer, hooks) for hooks in _HOOKS)
+            or self._overrides_message_passing()
+            or (layer.explain and (layer._edge_mask is None or "explain_message" in vars(layer)))
+        )
+
+    def _overrides_message_passing(self) -> bool:
+        order = type(self).__mro__
+        # The class after this one in the order of resolution is PyTorch Geometric's layer.
+        original = order[order.index(DropIn) + 1]
+        return any(
+            name in vars(self) or getattr(type(self), name) is not getattr(original, name)
+            for name in _STEPS
+        ) or any(_overrides(own, name) for own in order[: order.index(original)] for name in _LOOPS)
+
+    def structure(
+        self, edge_index: Tensor, num_sources: int, num_targets: int, self_loops: bool = False
+    ) -> Edges:
+        """The structure of ``edge_index``, remembered from call to call."""
+        layer: Any = self
+        return edges_of(
+            edge_index, num_sources, num_targets, flow=layer.flow, self_loops=self_loops
+        )
+
+    def explanation(self, edges: Edges) -> dict[str, Tensor]:
+        """The mask of an explainer that has set one, as the input ``mask`` of the message, (E,)."""
+        layer: Any = self
+        if not layer.explain:
+            return {}
+        mask = layer._edge_mask
+        mask = mask.sigmoid() if layer._apply_sigmoid else mask
+        if mask.shape[0] != edges.num_edges:  # loops were added: they stay as they are
+            mask = torch.cat([mask[layer._loop_mask], mask.new_ones(edges.num_loops)])
+        return {"mask": mask}
+
+    def check_edge_attr(self, edge_attr: Tensor | None) -> None:
+        """Refuses edge features that the layer has no weights for."""
+        layer: Any = self
+        if edge_attr is None or self._overrides_message_passing():
+            return
+        if layer.edge_dim is None:
+            raise ValueError(
+                f"edge_attr was given to a {type(self).__name__} built without edge_dim: pass"
+                " edge_dim to the constructor, or leave edge_attr out"
+            )
+
+
+def masked(message: Tensor, mask: Tensor | None) -> Tensor:
+    """A message ``(E, H, C)`` times an explainer's mask ``(E,)``, if there is one."""
+    return message if mask is None else message * mask[:, None, None]
+
+
+def check_features(x: Tensor, name: str, linear: Linear, edge_index: Tensor) -> None:
+    """Refuses node features that ``linear`` cannot take or that lie elsewhere than the edges."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} must be a floating-point tensor, got {got}")
+    width = linear.in_channels
+    if x.ndim != 2 or (width > 0 and x.shape[1] != width):
+        wanted = width if width > 0 else "in_channels"
+        raise ValueError(f"{name} must be (N, {wanted}), got {tuple(x.shape)}")
+    if x.device != edge_index.device:
+        raise ValueError(
+            f"{name} and edge_index must be on one device, got {x.device} and {edge_index.device}"
+        )
+
+
+def edge_index_used(edges: Edges, edge_index: Tensor) -> Tensor:
+    """The edge list that returned weights belong to: the caller's own, or that with loops added."""
+    if not edges.has_own_loops:
+        return edge_index
+    if isinstance(edge_index, EdgeIndex):
+        size = (edges.num_sources, edges.num_targets)
+        return EdgeIndex(edges.edge_index, sparse_size=size)
+    return edges.edge_index
+
+
+def _overrides(own: type, name: str) -> bool:
+    # PyTorch Geometric writes these two anew for every class, into modules that it names so.
+    generated = f"{own.__module__}_{own.__name__}_{name}"
+    return name in vars(own) and vars(own)[name].__module__ != generated
+
+
+def _is_edge_list(edge_index: Any) -> bool:
+    return isinstance(edge_index, Tensor) and edge_index.layout == torch.strided

@@ -1,0 +1,83 @@
+"""Edge attention in plain PyTorch: the definition that every backend must meet.
+
+Differentiable any number of times, on any device. Sums are held in float32 or wider.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def gather(
+    inputs: Mapping[str, Tensor], roles: Mapping[str, str], source: Tensor, target: Tensor
+) -> dict[str, Tensor]:
+    """Brings every input to the edges: rows of sources and targets, the rest as it is."""
+    index = {"source": source, "target": target}
+    return {
+        name: rows(tensor, index[roles[name]]) if roles[name] in index else tensor
+        for name, tensor in inputs.items()
+    }
+
+
+def rows(x: Tensor, index: Tensor) -> Tensor:
+    """``x[index]``, by an operation whose backward pass is ten times faster on the CPU."""
+    flat = x.reshape(x.shape[0], _row_size(x))
+    gathered = flat.gather(0, index.unsqueeze(1).expand(-1, flat.shape[1]))
+    return gathered.reshape(index.shape[0], *x.shape[1:])
+
+
+def segment_sum(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Sum of the rows of each segment, ``(S, ...)``; an empty segment gives zero."""
+    flat = x.reshape(x.shape[0], _row_size(x))
+    total = flat.new_zeros(num_segments, flat.shape[1])
+    total = total.scatter_add(0, segment.unsqueeze(1).expand_as(flat), flat)
+    return total.reshape(num_segments, *x.shape[1:])
+
+
+def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Softmax over the rows of each segment and head.
+
+    A segment without rows, or with nothing but −inf, has weights of zero. NaN and +inf behave as in
+    ``torch.softmax``, in their own segment and head.
+
+    Args:
+        logits: ``(E, H)``.
+        segment: Segment of each row, ``(E,)``, int64, in any order.
+        num_segments: ``S``.
+
+    Returns:
+        Weights, ``(E, H)``, of the dtype of ``logits``.
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    index = segment.unsqueeze(1).expand_as(wide)
+    # The shift changes no weight, so it takes no part in the derivative.
+    largest = wide.new_full((num_segments, wide.shape[1]), -torch.inf)
+    largest = largest.scatter_reduce(0, index, wide.detach(), "amax")
+    largest = largest.masked_fill(largest == -torch.inf, 0)  # -inf less -inf would be NaN
+    exponential = (wide - rows(largest, segment)).exp()
+    total = segment_sum(exponential, segment, num_segments)
+    total = total.masked_fill(total == 0, 1)
+    return (exponential / rows(total, segment)).to(logits.dtype)
+
+
+def weighted_sum(weights: Tensor, message: Tensor, target: Tensor, num_targets: int) -> Tensor:
+    """Sum of the messages to each target, times their weights.
+
+    Args:
+        weights: ``(E, H)``.
+        message: ``(E, H, C)``.
+        target: Target of each edge, ``(E,)``, int64.
+        num_targets: ``N``.
+
+    Returns:
+        ``(N, H, C)``, of the dtype that weights and messages promote to.
+    """
+    dtype = torch.promote_types(weights.dtype, message.dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    product = weights.unsqueeze(-1).to(wide) * message.to(wide)
+    return segment_sum(product, target, num_targets).to(dtype)
+
+
+def _row_size(x: Tensor) -> int:
+    return x.shape[1:].numel()

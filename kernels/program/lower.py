@@ -1,0 +1,174 @@
+"""From two recordings of a function to a checked edge program."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx import GraphModule, Node
+
+from graphattn.kernels.program.capture import NUM_EDGES, InputSpec, UserFunction, record
+from graphattn.kernels.program.errors import CaptureError
+from graphattn.kernels.program.operations import Call, DependsOnEdges, Value, lower
+from graphattn.kernels.program.program import Program, Step
+
+_RETURNS = {
+    "logits": ("score", "(E, H)", 2),
+    "message": ("message", "(E, H, C)", 3),
+    "edge_output": ("edge_output", "(E, ...)", None),
+}
+
+
+def capture(
+    functions: Mapping[str, UserFunction],
+    specs: Mapping[str, InputSpec],
+    constants: Mapping[str, Any],
+) -> Program:
+    """The edge program of a score, a message and, if there is one, an edge output.
+
+    Args:
+        functions: By what they compute: ``"logits"``, ``"message"``, ``"edge_output"``.
+        specs: The input tensors by name; see ``capture.record``.
+        constants: Python values given to the functions; they become part of the program.
+
+    Raises:
+        CaptureError: If a function mixes edges, looks at values, draws random numbers, uses a
+            tensor that it was not given, or returns anything but ``(E, H)`` logits, ``(E, H, C)``
+            messages and an ``(E, ...)`` edge output.
+    """
+    first, second = (record(functions, specs, constants, edges) for edges in NUM_EDGES)
+    return _Lowering(first, specs).run(second, tuple(functions))
+
+
+class _Lowering:
+    """Walks both recordings side by side: what differs between them is the number of edges."""
+
+    def __init__(self, recording: GraphModule, specs: Mapping[str, InputSpec]) -> None:
+        self.recording = recording
+        self.specs = dict(specs)
+        self.values: dict[Node, Value | list[Value]] = {}
+        self.steps: dict[str, Step] = {}
+
+    def run(self, twin_recording: GraphModule, outputs: tuple[str, ...]) -> Program:
+        nodes, twins = list(self.recording.graph.nodes), list(twin_recording.graph.nodes)
+        if [str(node.target) for node in nodes] != [str(twin.target) for twin in twins]:
+            raise CaptureError(
+                "the function does something else when the number of edges changes; an edge"
+                " program treats each edge alike, however many there are"
+            )
+        names = iter(self.specs)
+        returned: dict[str, str] = {}
+        for node, twin in zip(nodes, twins, strict=True):
+            if node.op == "placeholder":
+                self.values[node] = self._input(next(names))
+            elif node.op == "get_attr":
+                self.values[node] = self._constant(node)
+            elif node.op == "output":
+                returned = self._returned(outputs, node.args[0])
+            elif node.target is operator.getitem:
+                self.values[node] = self.values[node.args[0]][node.args[1]]  # type: ignore[index]
+            else:
+                self.values[node] = self._operation(node, twin)
+        return Program(self.specs, _needed(self.steps, returned), returned)
+
+    def _input(self, name: str) -> Value:
+        spec = self.specs[name]
+        if spec.role == "shared":
+            return Value(name, spec.shape, spec.dtype, None)
+        return Value(name, (1, *spec.shape), spec.dtype, 0)
+
+    def _constant(self, node: Node) -> Value:
+        tensor = getattr(self.recording, str(node.target))
+        if isinstance(tensor, FakeTensor):
+            raise CaptureError(f"{_place(node)}: the values of a tensor made here are not known")
+        value = Value("", tuple(tensor.shape), tensor.dtype, None)
+        return Call(
+            node.target, [tensor.tolist()], {}, [value], _place(node), self.steps
+        ).constant()
+
+    def _operation(self, node: Node, twin: Node) -> Value | list[Value]:
+        place = _place(node)
+        results = [
+            _for_one_edge(one, other, place)
+            for one, other in zip(_tensors(node), _tensors(twin), strict=True)
+        ]
+        arguments = [self._argument(a, b) for a, b in zip(node.args, twin.args, strict=True)]
+        settings = {
+            key: self._argument(value, twin.kwargs[key]) for key, value in node.kwargs.items()
+        }
+        return lower(Call(node.target, arguments, settings, results, place, self.steps))
+
+    def _argument(self, argument: Any, twin: Any) -> Any:
+        if isinstance(argument, Node):
+            return self.values[argument]
+        if isinstance(argument, list | tuple):
+            return [self._argument(a, b) for a, b in zip(argument, twin, strict=True)]
+        return argument if argument == twin else DependsOnEdges()
+
+    def _returned(self, names: tuple[str, ...], nodes: Any) -> dict[str, str]:
+        result = {}
+        for name, node in zip(names, nodes, strict=True):
+            function, expected, ndim = _RETURNS[name]
+            value = self.values.get(node) if isinstance(node, Node) else None
+            if not isinstance(value, Value):
+                raise CaptureError(f"{function} must return one tensor {expected}, got {node!r}")
+            is_row = value.edge_axis == 0 and value.shape[0] == 1
+            if not is_row or (ndim is not None and len(value.shape) != ndim):
+                raise CaptureError(f"{function} must return {expected}, got {value.describe()}")
+            if not value.dtype.is_floating_point:
+                raise CaptureError(f"{function} must return floating point, got {value.dtype}")
+            result[name] = value.name
+        return result
+
+
+def _tensors(node: Node) -> list[Tensor]:
+    made = node.meta["val"]
+    return list(made) if isinstance(made, list | tuple) else [made]
+
+
+def _place(node: Node) -> str:
+    return str(node.meta.get("custom", {}).get("place", "unknown place"))
+
+
+def _for_one_edge(one: Tensor, other: Tensor, place: str) -> Value:
+    """Divides the number of edges out of a shape; an axis may hold a multiple of it."""
+    shape, edge_axes = [], []
+    for axis, (size, twin) in enumerate(zip(one.shape, other.shape, strict=True)):
+        if size == twin:
+            shape.append(size)
+            continue
+        factor, rest = divmod(size, NUM_EDGES[0])
+        if rest or factor * NUM_EDGES[1] != twin:
+            raise CaptureError(
+                f"{place}: a tensor here has a size that is no multiple of the number of edges;"
+                " an edge program computes each edge by itself"
+            )
+        shape.append(factor)
+        edge_axes.append(axis)
+    if len(edge_axes) > 1:
+        raise CaptureError(
+            f"{place}: this makes a tensor of edges by edges; an edge program computes each edge"
+            " by itself, and edges meet only in the normalizer and the sum"
+        )
+    return Value("", tuple(shape), one.dtype, edge_axes[0] if edge_axes else None)
+
+
+def _needed(steps: dict[str, Step], outputs: dict[str, str]) -> tuple[Step, ...]:
+    """The steps that the outputs depend on, renumbered, so that equal programs have equal text."""
+    needed = set(outputs.values())
+    for step in reversed(steps.values()):
+        if step.name in needed:
+            needed.update(value for value in step.inputs if isinstance(value, str))
+    kept = [step for step in steps.values() if step.name in needed]
+    names = {step.name: f"{step.operation}_{number}" for number, step in enumerate(kept)}
+    outputs.update({output: names.get(name, name) for output, name in outputs.items()})
+    return tuple(
+        replace(
+            step,
+            name=names[step.name],
+            inputs=tuple(names.get(v, v) if isinstance(v, str) else v for v in step.inputs),
+        )
+        for step in kept
+    )
