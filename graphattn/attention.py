@@ -10,11 +10,10 @@ from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
 from graphattn.kernels.program import InputSpec, Program, UserFunction, capture
 from graphattn.normalizers import Normalizer, Softmax
+from graphattn.roles import RETURNS, assign_roles, check_input
 
 Backend = Literal["auto", "reference", "cpp"]
 _BACKENDS = ("auto", "reference", "cpp")
-# Names that ``forward`` has a meaning for, and so no input can have.
-_RESERVED = ("edges", "weights", "dropout", "return_weights", "return_dropped", "return_logits")
 
 
 class EdgeAttention(nn.Module):
@@ -91,7 +90,7 @@ class EdgeAttention(nn.Module):
         }
         if edge_output is not None:
             self.functions["edge_output"] = UserFunction.of(edge_output, "edge_output")
-        self.roles = _roles(
+        self.roles = assign_roles(
             {"target": target, "source": source, "edge": edge, "shared": shared}, self.functions
         )
         self._programs: dict[Any, Program] = {}
@@ -136,18 +135,35 @@ class EdgeAttention(nn.Module):
                 f" {type(edges).__name__}"
             )
         self._check_inputs(edges, inputs)
-        if self.check and not torch.compiler.is_compiling():
-            self.program(**inputs)
+        if weights is not None:
+            _check_weights(weights, edges)
+            if return_logits:
+                raise ValueError("return_logits needs the score to run, but weights= were passed")
         if self.backend == "cpp":
-            return self._compiled(edges, inputs, weights, dropout)
+            parts = self._compiled(edges, inputs, weights, dropout)
+        else:
+            if self.check and not torch.compiler.is_compiling():
+                self.program(**inputs)
+            parts = self._by_definition(edges, inputs, weights, dropout)
+        wanted = {
+            "output": True,
+            "edge_output": self.edge_output is not None,
+            "weights": return_weights,
+            "dropped": return_dropped,
+            "logits": return_logits,
+        }
+        results = tuple(parts[name] for name, is_wanted in wanted.items() if is_wanted)
+        return results[0] if len(results) == 1 else results
+
+    def _by_definition(
+        self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None, dropout: float
+    ) -> dict[str, Tensor]:
         at_edges = reference.gather(_tensors(inputs), self.roles, edges.source, edges.target)
         at_edges = {**inputs, **at_edges}
-        logits = None
+        parts: dict[str, Tensor] = {}
         if weights is None:
-            logits = self._result("logits", edges, at_edges)
-            weights = self.normalizer(logits, edges)
-        else:
-            _check_weights(weights, edges)
+            parts["logits"] = self._result("logits", edges, at_edges)
+            weights = self.normalizer(parts["logits"], edges)
         dropped = _drop(weights, dropout)
         message = self._result("message", edges, at_edges)
         if message.shape[1] != weights.shape[1]:
@@ -155,18 +171,33 @@ class EdgeAttention(nn.Module):
                 f"message must have as many heads as the weights, {weights.shape[1]}, got shape"
                 f" {tuple(message.shape)}"
             )
-        results = [reference.weighted_sum(dropped, message, edges.target, edges.num_targets)]
+        output = reference.weighted_sum(dropped, message, edges.target, edges.num_targets)
+        parts |= {"output": output, "weights": weights, "dropped": dropped}
         if self.edge_output is not None:
-            results.append(self._result("edge_output", edges, at_edges))
-        if return_weights:
-            results.append(weights)
-        if return_dropped:
-            results.append(dropped)
-        if return_logits:
-            if logits is None:
-                raise ValueError("return_logits needs the score to run, but weights= were passed")
-            results.append(logits)
-        return results[0] if len(results) == 1 else tuple(results)
+            parts["edge_output"] = self._result("edge_output", edges, at_edges)
+        return parts
+
+    def _compiled(
+        self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None, dropout: float
+    ) -> dict[str, Tensor]:
+        from graphattn.kernels.cpp.forward import forward
+
+        _check_compiled_call(edges, weights, dropout, self.normalizer)
+        tensors = _tensors(inputs)
+        for function, user in self.functions.items():
+            tensors |= {f"{function}.{name}": tensor for name, tensor in user.state().items()}
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values()):
+            raise RuntimeError(
+                'backend "cpp" has no backward pass yet: call it under torch.no_grad(), or use'
+                ' backend="reference"'
+            )
+        rows = edges.by_target
+        result = forward(self.program(**inputs), rows.ptr, rows.neighbor, rows.order, tensors)
+        alpha = self.normalizer(result.logits, edges)
+        parts = {"output": result.output, "logits": result.logits, "weights": alpha}
+        if result.edge_output is not None:
+            parts["edge_output"] = result.edge_output
+        return {**parts, "dropped": alpha}
 
     def program(self, **inputs: Any) -> Program:
         """The edge program for inputs of these shapes and element types.
@@ -197,7 +228,7 @@ class EdgeAttention(nn.Module):
 
     def _result(self, function: str, edges: Edges, at_edges: dict[str, Any]) -> Tensor:
         result = self.functions[function].call(at_edges)
-        name, shape, ndim = _RETURNS[function]
+        name, shape, ndim = RETURNS[function]
         fits = isinstance(result, Tensor) and result.shape[:1] == (edges.num_edges,)
         if not fits or (ndim is not None and result.ndim != ndim):
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -218,7 +249,7 @@ class EdgeAttention(nn.Module):
             "edge": edges.num_edges,
         }
         for name, value in inputs.items():
-            _check_input(name, value, self.roles[name], rows, edges.device)
+            check_input(name, value, self.roles[name], rows, edges.device)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_programs": {}}  # recorded anew where they are needed
@@ -231,59 +262,8 @@ class EdgeAttention(nn.Module):
         return ", ".join(f"{role}={own}" for role, own in names.items() if own)
 
 
-_RETURNS = {
-    "logits": ("score", "(E, H)", 2),
-    "message": ("message", "(E, H, C)", 3),
-    "edge_output": ("edge_output", "(E, ...)", None),
-}
-
-
 def _tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-
-
-def _roles(
-    names_by_role: dict[str, Iterable[str]], functions: dict[str, UserFunction]
-) -> dict[str, str]:
-    roles: dict[str, str] = {}
-    for role, names in names_by_role.items():
-        if isinstance(names, str):
-            raise TypeError(f"{role} must be a list of names, got the string {names!r}")
-        for name in names:
-            if name in roles:
-                raise ValueError(f"{name!r} must have one role, got {roles[name]} and {role}")
-            if name in _RESERVED:
-                raise ValueError(f"{name!r} is a name of EdgeAttention's own; choose another")
-            roles[name] = role
-    used = {name for function in functions.values() for name in function.names}
-    for what, function in functions.items():
-        for name in function.required:
-            if name not in roles:
-                raise ValueError(
-                    f"the parameter {name!r} of {_RETURNS[what][0]} must be named in target=,"
-                    " source=, edge= or shared="
-                )
-    for name in roles:
-        if name not in used:
-            raise ValueError(f"the {roles[name]} input {name!r} is a parameter of no function")
-    return roles
-
-
-def _check_input(
-    name: str, value: Any, role: str, rows: dict[str, int], device: torch.device
-) -> None:
-    if role == "shared" and isinstance(value, bool | int | float):
-        return
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if not (value.is_floating_point() or value.dtype == torch.bool):
-        raise TypeError(f"{name} must be floating point or bool, got {value.dtype}")
-    if value.device != device:
-        raise ValueError(f"{name} must be on {device} as the edges are, got {value.device}")
-    if role != "shared" and (value.ndim == 0 or value.shape[0] != rows[role]):
-        raise ValueError(
-            f"{name} must have one row for each {role}, {rows[role]}, got {tuple(value.shape)}"
-        )
 
 
 def _check_weights(weights: Tensor, edges: Edges) -> None:
@@ -301,3 +281,17 @@ def _drop(weights: Tensor, probability: float) -> Tensor:
     # The mask of F.dropout for the same seed, kept in one byte per weight.
     keep = torch.empty_like(weights, dtype=torch.uint8).bernoulli_(1 - probability)
     return weights * keep * (1 / (1 - probability))
+
+
+def _check_compiled_call(
+    edges: Edges, weights: Tensor | None, dropout: float, normalizer: Normalizer
+) -> None:
+    wrong = {
+        f"edges on {edges.device}": edges.device.type != "cpu",
+        "weights=": weights is not None,
+        f"dropout={dropout}": dropout != 0,
+        f"the normalizer {normalizer}": type(normalizer) is not Softmax,
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise ValueError(f'backend "cpp" cannot do {what} yet; backend="reference" can')

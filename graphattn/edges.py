@@ -48,6 +48,9 @@ class Edges:
         num_loops: Number of self-loops that were added; they are the last edges.
     """
 
+    source: Tensor
+    target: Tensor
+
     def __init__(
         self,
         edge_index: Tensor,
@@ -100,15 +103,15 @@ class Edges:
             IndexError: If an index is negative or too large.
         """
         _check_edge_index(edge_index)
-        rows: tuple[int | None, int | None] = (num_sources, num_targets)
         if isinstance(edge_index, EdgeIndex):
             sizes = edge_index.sparse_size()
             sizes = sizes if flow == "source_to_target" else sizes[::-1]
-            rows = tuple(b if a is None else a for a, b in zip(rows, sizes, strict=True))
+            num_sources = sizes[0] if num_sources is None else num_sources
+            num_targets = sizes[1] if num_targets is None else num_targets
             edge_index = edge_index.as_tensor()
-        if rows[0] is None:
-            rows = (int(edge_index.max()) + 1 if edge_index.numel() else rows[1] or 0, rows[1])
-        num_sources, num_targets = rows[0], rows[0] if rows[1] is None else rows[1]
+        if num_sources is None:
+            num_sources = int(edge_index.max()) + 1 if edge_index.numel() else num_targets or 0
+        num_targets = num_sources if num_targets is None else num_targets
         return cls(edge_index, num_sources, num_targets, flow=flow, self_loops=self_loops)
 
     @classmethod
@@ -136,7 +139,7 @@ class Edges:
     @property
     def num_edges(self) -> int:
         """``E``, self-loops included."""
-        return self.source.shape[0]
+        return int(self.source.shape[0])
 
     @property
     def device(self) -> torch.device:

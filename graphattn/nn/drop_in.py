@@ -41,7 +41,7 @@ class DropIn:
         layer: Any = self
         return (
             torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
+            or torch.jit.is_tracing()  # type: ignore[attr-defined]
             or not _is_edge_list(edge_index)
             or layer.aggr not in ("add", "sum")
             or layer.decomposed_layers != 1

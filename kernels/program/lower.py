@@ -162,7 +162,7 @@ def _needed(steps: dict[str, Step], outputs: dict[str, str]) -> tuple[Step, ...]
         if step.name in needed:
             needed.update(value for value in step.inputs if isinstance(value, str))
     kept = [step for step in steps.values() if step.name in needed]
-    names = {step.name: f"{step.operation}_{number}" for number, step in enumerate(kept)}
+    names = {step.name: f"%{step.operation}_{number}" for number, step in enumerate(kept)}
     outputs.update({output: names.get(name, name) for output, name in outputs.items()})
     return tuple(
         replace(

@@ -14,7 +14,7 @@ class Step:
     """One operation of a program.
 
     Attributes:
-        name: The value it makes, unique in the program.
+        name: The value it makes, unique in the program; starts with ``%``, as no input's does.
         operation: A name out of ``operations.OPERATIONS``.
         inputs: Names of values, or Python numbers.
         settings: What else the operation needs, such as ``axes``.

@@ -1,0 +1,304 @@
+"""Programs run as C++ equal the reference: from a user's function to a kernel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphattn.attention import EdgeAttention
+from graphattn.edges import Edges
+from graphattn.kernels.cpp import forward as cpp_forward
+from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+
+N, E, H, C = 20, 90, 3, 5
+
+
+def product(query: Tensor, key: Tensor) -> Tensor:
+    return (query * key).sum(-1)
+
+
+def channel_wise(query: Tensor, key: Tensor, edge: Tensor) -> Tensor:
+    return (query * key * edge / C**0.5).sum(-1).clamp(-5, 5)
+
+
+def raw_channel_wise(query: Tensor, key: Tensor, edge: Tensor) -> Tensor:
+    return query * key * edge / C**0.5
+
+
+def cosine(query: Tensor, key: Tensor) -> Tensor:
+    return F.cosine_similarity(query, key, dim=-1)
+
+
+def gaussian(query: Tensor, distance: Tensor, width: Tensor) -> Tensor:
+    return -distance.square() / F.softplus((query * width).sum(-1))
+
+
+def many_moves(query: Tensor, key: Tensor, matrix: Tensor) -> Tensor:
+    joined = torch.cat([query, key], dim=-1)
+    scaled = F.layer_norm(joined, joined.shape[-1:])
+    scaled.mul_(2)
+    mixed = torch.einsum("ehc,ehc->eh", query, key)
+    tail = F.softmax(scaled @ matrix, -1)[..., 1:].amax(-1)
+    picked = query[..., [0, 2]].prod(-1) * torch.tensor([1.0, 2.0, 3.0]).to(query)
+    return tail + F.gelu(mixed) + picked + query.transpose(1, 2).unbind(1)[0].round()
+
+
+def plain(value: Tensor) -> Tensor:
+    return value
+
+
+def gated(value: Tensor, query: Tensor) -> Tensor:
+    return torch.where(query > 0, value, F.elu(value)) * torch.sigmoid(query).mean(-1, keepdim=True)
+
+
+class TwoLayers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2 * C, 7)
+        self.logit = nn.Linear(7, 1)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        hidden = self.hidden(torch.cat([query, key], dim=-1)).tanh()
+        return self.logit(hidden).squeeze(-1)
+
+
+ROLES = {
+    "query": "target",
+    "key": "source",
+    "value": "source",
+    "edge": "edge",
+    "distance": "edge",
+    "width": "shared",
+    "matrix": "shared",
+}
+SHAPES = {
+    "query": (N, H, C),
+    "key": (N, H, C),
+    "value": (N, H, C),
+    "edge": (E, H, C),
+    "distance": (E, H),
+    "width": (H, C),
+    "matrix": (2 * C, 4),
+}
+PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | None]] = {
+    "product": (product, plain, None),
+    "channel-wise with an edge output": (channel_wise, plain, raw_channel_wise),
+    "cosine": (cosine, gated, None),
+    "gaussian": (gaussian, plain, None),
+    "many moves": (many_moves, plain, None),
+    "two layers": (TwoLayers(), gated, None),
+}
+
+
+def attention(
+    functions: tuple[Callable[..., Any], ...], backend: str, **options: Any
+) -> tuple[EdgeAttention, list[str]]:
+    score, message, edge_output = functions
+    names: list[str] = []
+    for function in (score, message):
+        called = function.forward if isinstance(function, nn.Module) else function
+        code = called.__code__
+        names += [n for n in code.co_varnames[: code.co_argcount] if n in ROLES and n not in names]
+    by_role: dict[str, list[str]] = {}
+    for name in names:
+        by_role.setdefault(ROLES[name], []).append(name)
+    layer = EdgeAttention(
+        score, message, edge_output=edge_output, backend=backend, **by_role, **options
+    )
+    return layer, names
+
+
+@pytest.fixture
+def edges() -> Edges:
+    # The last two targets have no edges, target 0 has many, and some edges are given twice.
+    edge_index = torch.randint(0, N - 2, (2, E))
+    edge_index[1, :30] = 0
+    edge_index[:, -5:] = edge_index[:, :5]
+    return Edges.from_edge_index(edge_index, N, N)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_compiled_program_equals_the_reference(
+    name: str, dtype: torch.dtype, edges: Edges
+) -> None:
+    compiled, names = attention(PROGRAMS[name], "cpp")
+    reference, _ = attention(PROGRAMS[name], "reference")
+    compiled.to(dtype), reference.to(dtype)
+    inputs = {key: torch.randn(SHAPES[key], dtype=dtype) for key in names}
+    with torch.no_grad():
+        expected = reference(edges, return_weights=True, return_logits=True, **inputs)
+        actual = compiled(edges, return_weights=True, return_logits=True, **inputs)
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [gat_conv, gatv2_conv, transformer_conv])
+def test_the_built_in_scores_compile(module: Any, edges: Edges) -> None:
+    reference = module.attend
+    compiled = EdgeAttention(
+        module.score,
+        module.message,
+        backend="cpp",
+        **{
+            role: [name for name, own in reference.roles.items() if own == role]
+            for role in ("target", "source", "edge", "shared")
+        },
+    )
+    rows = {"target": N, "source": N, "edge": E}
+    inputs: dict[str, Any] = {
+        name: torch.randn(*([rows[role]] if role in rows else []), H, C)
+        for name, role in reference.roles.items()
+    }
+    inputs.update({name: torch.randn(inputs[name].shape[:2]) for name in inputs if "logit" in name})
+    if "mask" in inputs:
+        inputs["mask"] = torch.rand(E)
+    if "negative_slope" in inputs:
+        inputs["negative_slope"] = 0.1
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(edges, **inputs), reference(edges, **inputs))
+
+
+def special_logits(edges: Edges) -> Tensor:
+    logits = torch.randn(E, 2)
+    logits[edges.target == 3] = -torch.inf
+    logits[(edges.target == 4).nonzero()[0], 1] = torch.nan
+    logits[(edges.target == 5).nonzero()[0], 0] = torch.inf
+    logits[(edges.target == 6).nonzero()[0]] = -torch.inf
+    return logits
+
+
+def test_special_values_stay_in_their_row_and_head(edges: Edges) -> None:
+    edges = Edges.from_edge_index(
+        torch.stack([edges.source, torch.arange(E) % 8]), N, N
+    )  # every special target has several edges
+    logits, value = special_logits(edges), torch.randn(N, 2, 4)
+    outputs = [
+        EdgeAttention(
+            lambda logits: logits, plain, edge=["logits"], source=["value"], backend=backend
+        )(edges, logits=logits, value=value)
+        for backend in ("reference", "cpp")
+    ]
+    torch.testing.assert_close(outputs[1], outputs[0], equal_nan=True)
+    is_nan = outputs[1].isnan().all(-1)
+    expected = torch.zeros(N, 2, dtype=torch.bool)
+    expected[4, 1] = expected[5, 0] = True
+    assert torch.equal(is_nan, expected)
+    assert torch.equal(outputs[1][3], torch.zeros(2, 4))
+    assert torch.equal(outputs[1][8:], torch.zeros(N - 8, 2, 4))
+
+
+def test_an_empty_structure_gives_zeros() -> None:
+    edges = Edges.from_edge_index(torch.empty(2, 0, dtype=torch.int64), 4, 3)
+    layer, _ = attention(PROGRAMS["product"], "cpp")
+    with torch.no_grad():
+        out = layer(
+            edges,
+            query=torch.randn(3, H, C),
+            key=torch.randn(4, H, C),
+            value=torch.randn(4, H, C),
+        )
+    assert torch.equal(out, torch.zeros(3, H, C))
+
+
+def test_the_same_bits_for_any_number_of_threads(edges: Edges) -> None:
+    layer, names = attention(PROGRAMS["many moves"], "cpp")
+    inputs = {key: torch.randn(SHAPES[key]) for key in names}
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append(layer(edges, **inputs))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_one_build_serves_all_sizes_and_functions_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sources = set()
+    load = cpp_forward.load
+    monkeypatch.setattr(cpp_forward, "load", lambda source: (sources.add(source), load(source))[1])
+    for size in range(2, 12):
+        edges = Edges.from_edge_index(torch.randint(0, size, (2, 3 * size)), size, size)
+        layer = EdgeAttention(
+            lambda query, key: (query * key).sum(-1),
+            lambda value: value * 1.5,
+            target=["query"],
+            source=["key", "value"],
+            backend="cpp",
+        )
+        rows = {name: torch.randn(size, H, C) for name in ("query", "key", "value")}
+        layer(edges, **rows)
+    assert len(sources) == 1
+
+
+def test_names_that_mean_something_in_cpp_are_fine(edges: Edges) -> None:
+    def score(add_0: Tensor, double: Tensor, größe: Tensor) -> Tensor:
+        return (add_0 * double).sum(-1) + add_0.sum(-1) * größe
+
+    roles = {"target": ["add_0"], "source": ["double", "out"], "shared": ["größe"]}
+    inputs = {name: torch.randn(N, H, C) for name in ("add_0", "double", "out")}
+    outputs = [
+        EdgeAttention(score, lambda out: out, backend=backend, **roles)(
+            edges, **inputs, größe=torch.tensor(0.3)
+        )
+        for backend in ("reference", "cpp")
+    ]
+    torch.testing.assert_close(outputs[1], outputs[0])
+
+
+def test_strided_inputs_are_read_right(edges: Edges) -> None:
+    layer, _ = attention(PROGRAMS["product"], "cpp")
+    reference, _ = attention(PROGRAMS["product"], "reference")
+    inputs = {
+        "query": torch.randn(H, C, N).permute(2, 0, 1),
+        "key": torch.randn(2 * N, H, C)[::2],
+        "value": torch.randn(1, H, C).expand(N, H, C),
+    }
+    torch.testing.assert_close(layer(edges, **inputs), reference(edges, **inputs))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dropout": 0.5}, "dropout=0.5"),
+        ({"weights": torch.ones(E, H)}, "weights="),
+    ],
+)
+def test_what_is_not_there_yet_says_so(options: dict[str, Any], message: str, edges: Edges) -> None:
+    layer, names = attention(PROGRAMS["product"], "cpp")
+    inputs = {key: torch.randn(SHAPES[key]) for key in names}
+    with pytest.raises(ValueError, match=f'"cpp" cannot do {message}'):
+        layer(edges, **inputs, **options)
+
+
+def test_a_gradient_is_refused_and_not_lost(edges: Edges) -> None:
+    layer, names = attention(PROGRAMS["product"], "cpp")
+    inputs = {key: torch.randn(SHAPES[key], requires_grad=True) for key in names}
+    with pytest.raises(RuntimeError, match="no backward pass"):
+        layer(edges, **inputs)
+
+
+def test_half_precision_is_refused_by_name(edges: Edges) -> None:
+    layer, names = attention(PROGRAMS["product"], "cpp")
+    inputs = {key: torch.randn(SHAPES[key], dtype=torch.bfloat16) for key in names}
+    with pytest.raises(TypeError, match="bfloat16"):
+        layer(edges, **inputs)
+
+
+def test_the_generated_source_reads_like_the_program(edges: Edges) -> None:
+    layer, names = attention(PROGRAMS["product"], "cpp")
+    program = layer.program(**{key: torch.randn(SHAPES[key]) for key in names})
+    text = cpp_forward.source(program)
+    assert "// %mul_0 = mul(query, key)" in text
+    assert "test_cpp_forward.py" not in text  # else a moved line would compile anew
+    assert "#pragma omp parallel for" in text
