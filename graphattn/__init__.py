@@ -1,0 +1,15 @@
+"""Attention for data that is not a sequence: graphs, sets, molecules, crystals."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from graphattn.attention import EdgeAttention
+from graphattn.edges import Edges
+from graphattn.kernels.program import CaptureError
+from graphattn.normalizers import Normalizer, Softmax
+
+try:
+    __version__ = version("graphattn")
+except PackageNotFoundError:  # a checkout that is used without being installed
+    __version__ = "0.0.0"
+
+__all__ = ["CaptureError", "EdgeAttention", "Edges", "Normalizer", "Softmax", "__version__"]
