@@ -22,6 +22,9 @@ def expanded(index: Tensor, width: int) -> Tensor:
 GATHERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gather": lambda x, index: x.gather(0, expanded(index, x.shape[1])),
     "index_select": lambda x, index: x.index_select(0, index),
+    "index_select, rows of two axes": lambda x, index: x.unflatten(1, (-1, 8)).index_select(
+        0, index
+    ),
     "x[index]": lambda x, index: x[index],
     "embedding": lambda x, index: F.embedding(index, x),
 }
@@ -32,6 +35,9 @@ SUMS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "index_add": lambda rows, index, size: rows.new_zeros(size, rows.shape[1]).index_add(
         0, index, rows
     ),
+    "index_add, rows of two axes": lambda rows, index, size: rows.new_zeros(
+        size, rows.shape[1] // 8, 8
+    ).index_add(0, index, rows.unflatten(1, (-1, 8))),
 }
 
 
@@ -47,7 +53,7 @@ def report(title: str, ways: dict[str, Callable[[], Tensor]], source: Tensor, ro
     fastest = min(medians.values())
     print(f"\n{title}, forward and backward")
     for name, median in medians.items():
-        print(f"  {name:14} {1e3 * median:8.1f} ms   {median / fastest:5.1f} x")
+        print(f"  {name:31} {1e3 * median:8.1f} ms   {median / fastest:5.1f} x")
 
 
 def main() -> None:

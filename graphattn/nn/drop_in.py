@@ -31,6 +31,9 @@ class DropIn:
     ``edge_updater`` and ``propagate`` too: whatever wants to see or change messages takes that one.
     """
 
+    #: Whether edge features of shape ``(E,)`` are taken for ``(E, 1)``.
+    widens = True
+
     def needs_propagate(self, edge_index: Any) -> bool:
         """Whether this call must take PyTorch Geometric's own path.
 
@@ -79,8 +82,8 @@ class DropIn:
             mask = torch.cat([mask[layer._loop_mask], mask.new_ones(edges.num_loops)])
         return {"mask": mask}
 
-    def check_edge_attr(self, edge_attr: Tensor | None) -> None:
-        """Refuses edge features that the layer has no weights for."""
+    def check_edge_attr(self, edge_attr: Tensor | None, edge_index: Any) -> None:
+        """Refuses edge features that the layer's weights do not fit."""
         layer: Any = self
         if edge_attr is None or self._overrides_message_passing():
             return
@@ -88,6 +91,19 @@ class DropIn:
             raise ValueError(
                 f"edge_attr was given to a {type(self).__name__} built without edge_dim: pass"
                 " edge_dim to the constructor, or leave edge_attr out"
+            )
+        if not isinstance(edge_attr, Tensor) or not edge_attr.is_floating_point():
+            got = edge_attr.dtype if isinstance(edge_attr, Tensor) else type(edge_attr).__name__
+            raise TypeError(f"edge_attr must be a floating-point tensor, got {got}")
+        width = layer.lin_edge.in_channels  # -1 as long as it is not known
+        shape = edge_attr.shape if edge_attr.ndim != 1 or not self.widens else (*edge_attr.shape, 1)
+        if len(shape) != 2 or (width >= 0 and shape[1] != width):
+            wanted = width if width >= 0 else "edge_dim"
+            raise ValueError(f"edge_attr must be (E, {wanted}), got {tuple(edge_attr.shape)}")
+        if edge_attr.device != edge_index.device:
+            raise ValueError(
+                "edge_attr and edge_index must be on one device, got"
+                f" {edge_attr.device} and {edge_index.device}"
             )
 
 

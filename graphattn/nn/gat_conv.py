@@ -99,7 +99,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         size: tuple[int, int] | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
-        self.check_edge_attr(edge_attr)
+        self.check_edge_attr(edge_attr, edge_index)
         if self.needs_propagate(edge_index):
             return super().forward(x, edge_index, edge_attr, size, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x

@@ -93,7 +93,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
-        self.check_edge_attr(edge_attr)
+        self.check_edge_attr(edge_attr, edge_index)
         if self.needs_propagate(edge_index):
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x

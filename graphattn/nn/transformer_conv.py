@@ -70,6 +70,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         Classification", IJCAI 2021.
     """
 
+    widens = False
     # What the parent says in a comment (`# propagate_type: ...`): PyTorch Geometric looks for it
     # here instead, since it keeps sources by the name of a class.
     propagate_type = {  # noqa: RUF012
@@ -86,7 +87,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
-        self.check_edge_attr(edge_attr)
+        self.check_edge_attr(edge_attr, edge_index)
         if self.needs_propagate(edge_index):
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x

@@ -15,24 +15,14 @@ def gather(
     """Brings every input to the edges: rows of sources and targets, the rest as it is."""
     index = {"source": source, "target": target}
     return {
-        name: rows(tensor, index[roles[name]]) if roles[name] in index else tensor
+        name: tensor.index_select(0, index[roles[name]]) if roles[name] in index else tensor
         for name, tensor in inputs.items()
     }
 
 
-def rows(x: Tensor, index: Tensor) -> Tensor:
-    """``x[index]``, by an operation whose backward pass is ten times faster on the CPU."""
-    flat = x.reshape(x.shape[0], _row_size(x))
-    gathered = flat.gather(0, index.unsqueeze(1).expand(-1, flat.shape[1]))
-    return gathered.reshape(index.shape[0], *x.shape[1:])
-
-
 def segment_sum(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     """Sum of the rows of each segment, ``(S, ...)``; an empty segment gives zero."""
-    flat = x.reshape(x.shape[0], _row_size(x))
-    total = flat.new_zeros(num_segments, flat.shape[1])
-    total = total.scatter_add(0, segment.unsqueeze(1).expand_as(flat), flat)
-    return total.reshape(num_segments, *x.shape[1:])
+    return x.new_zeros(num_segments, *x.shape[1:]).index_add(0, segment, x)
 
 
 def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tensor:
@@ -55,10 +45,10 @@ def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tenso
     largest = wide.new_full((num_segments, wide.shape[1]), -torch.inf)
     largest = largest.scatter_reduce(0, index, wide.detach(), "amax")
     largest = largest.masked_fill(largest == -torch.inf, 0)  # -inf less -inf would be NaN
-    exponential = (wide - rows(largest, segment)).exp()
+    exponential = (wide - largest.index_select(0, segment)).exp()
     total = segment_sum(exponential, segment, num_segments)
     total = total.masked_fill(total == 0, 1)
-    return (exponential / rows(total, segment)).to(logits.dtype)
+    return (exponential / total.index_select(0, segment)).to(logits.dtype)
 
 
 def weighted_sum(weights: Tensor, message: Tensor, target: Tensor, num_targets: int) -> Tensor:
@@ -77,7 +67,3 @@ def weighted_sum(weights: Tensor, message: Tensor, target: Tensor, num_targets: 
     wide = torch.promote_types(dtype, torch.float32)
     product = weights.unsqueeze(-1).to(wide) * message.to(wide)
     return segment_sum(product, target, num_targets).to(dtype)
-
-
-def _row_size(x: Tensor) -> int:
-    return x.shape[1:].numel()
