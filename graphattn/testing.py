@@ -53,16 +53,16 @@ def assert_graphs_do_not_mix(
 
     The other graph is the same one with its edges reversed and other features.
     """
-    other = (torch.randn_like(x), edge_index.flip(0))
-    other_attr = None if edge_attr is None else torch.randn_like(edge_attr)
-    joined = _call(
-        layer,
-        torch.cat([x, other[0]]),
-        torch.cat([edge_index, other[1] + x.shape[0]], dim=1),
-        None if edge_attr is None else torch.cat([edge_attr, other_attr]),
-    )
-    alone = [_call(layer, x, edge_index, edge_attr), _call(layer, *other, other_attr)]
-    torch.testing.assert_close(joined, torch.cat(alone))
+    other_x, other_index = torch.randn_like(x), edge_index.flip(0)
+    other_attr = joined_attr = None
+    if edge_attr is not None:
+        other_attr = torch.randn_like(edge_attr)
+        joined_attr = torch.cat([edge_attr, other_attr])
+    joined_index = torch.cat([edge_index, other_index + x.shape[0]], dim=1)
+    joined = _call(layer, torch.cat([x, other_x]), joined_index, joined_attr)
+    first = _call(layer, x, edge_index, edge_attr)
+    second = _call(layer, other_x, other_index, other_attr)
+    torch.testing.assert_close(joined, torch.cat([first, second]))
 
 
 def assert_nodes_see_their_sources_only(

@@ -1,0 +1,215 @@
+"""Pictures: learning curves, and attention drawn on molecules.
+
+A picture is a matplotlib figure that belongs to no window: ``figure.savefig("picture.png")`` writes
+it, and a notebook shows it. The backend the user has chosen stays as it is.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """Makes an empty figure, sizes in inches, drawn by Agg whatever backend the user has."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install graphattn[plot]") from error
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def learning_curve(
+    curves: Mapping[str, Sequence[float]],
+    *,
+    quantity: str,
+    levels: Mapping[str, float] | None = None,
+    log_scale: bool = False,
+    figure: Any | None = None,
+) -> Any:
+    """Draws one value per epoch for each curve, and level lines to compare with.
+
+    Args:
+        curves: Name of a curve, such as ``"train"``, to its values, one per epoch, the first of
+            epoch 1. NaN leaves a gap.
+        quantity: What the values are, with their unit: the label of the vertical axis.
+        levels: Name of a horizontal line, such as a baseline or a published value, to its value.
+        log_scale: Whether the vertical axis is logarithmic.
+        figure: A matplotlib figure or subfigure to draw into; a new one without it.
+
+    Returns:
+        The matplotlib figure (or the subfigure given), 6.4 by 4 inches if new. No curves and no
+        levels give empty axes.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    figure = _new_figure(6.4, 4.0) if figure is None else figure
+    axes = figure.add_subplot()
+    for name, values in curves.items():
+        marker = "o" if len(values) == 1 else None  # a line of one point would be invisible
+        axes.plot(range(1, len(values) + 1), values, label=name, linewidth=1.8, marker=marker)
+    for index, (name, value) in enumerate((levels or {}).items()):
+        style = ("--", ":", "-.")[index % 3]
+        axes.axhline(value, color="0.35", linestyle=style, linewidth=1.2, label=name)
+    if log_scale:
+        from matplotlib.ticker import LogLocator, ScalarFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.minorticks_off()
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(quantity)
+    axes.grid(color="0.9", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    if curves or levels:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def attention_on_molecules(
+    molecules: Sequence[Any],
+    weights: Sequence[Tensor],
+    *,
+    captions: Sequence[str] | None = None,
+    quantity: str = "attention",
+    num_columns: int = 3,
+    figure: Any | None = None,
+) -> Any:
+    """Draws molecules side by side, each bond coloured by the weight of its edges.
+
+    A bond shows the mean over both directions and all heads; all molecules share one scale.
+
+    Args:
+        molecules: Graphs with ``smiles``, whose atoms are the nodes in that order, and with
+            ``edge_index``, ``(2, E)``; edges from a node to itself are not drawn.
+        weights: For each molecule ``(E,)`` or ``(E, H)``, in the order of its ``edge_index``.
+        captions: A line of text for above each molecule.
+        quantity: What the weights are: the label of the colour scale.
+        num_columns: Molecules in a row.
+        figure: A matplotlib figure or subfigure to draw into; a new one without it.
+
+    Returns:
+        The matplotlib figure (or the subfigure given). Bonds without an edge stay uncoloured.
+
+    Raises:
+        ValueError: If there is no molecule, if lengths do not match, if a ``smiles`` does not parse
+            or has fewer atoms than the edges name, or if an edge runs along no bond.
+        ImportError: If RDKit or matplotlib is not installed.
+    """
+    _check_molecules(molecules, weights, captions, num_columns)
+    parsed = [_parse(molecule.smiles) for molecule in molecules]
+    values = [
+        _bond_values(mol, molecule.edge_index, weight)
+        for mol, molecule, weight in zip(parsed, molecules, weights, strict=True)
+    ]
+    num_rows = math.ceil(len(molecules) / num_columns)
+    figure = _new_figure(3.0 * num_columns + 0.8, 2.6 * num_rows) if figure is None else figure
+    scale = _colour_scale([value for of_bond in values for value in of_bond.values()])
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for index, (mol, of_bond) in enumerate(zip(parsed, values, strict=True)):
+        colours = {bond: tuple(scale.to_rgba(value)) for bond, value in of_bond.items()}
+        axis = axes.flat[index]
+        axis.imshow(_picture(mol, colours), interpolation="antialiased")
+        if captions is not None:
+            axis.set_title(captions[index], fontsize=9)
+    figure.colorbar(scale, ax=axes, label=quantity, shrink=0.8, pad=0.02)
+    return figure
+
+
+def _check_molecules(
+    molecules: Sequence[Any],
+    weights: Sequence[Tensor],
+    captions: Sequence[str] | None,
+    num_columns: int,
+) -> None:
+    if len(molecules) == 0:
+        raise ValueError("molecules must hold at least one molecule, got none")
+    if num_columns < 1:
+        raise ValueError(f"num_columns must be at least 1, got {num_columns}")
+    for name, given in (("weights", weights), ("captions", captions)):
+        if given is not None and len(given) != len(molecules):
+            raise ValueError(
+                f"{name} must have one entry per molecule, {len(molecules)}, got {len(given)}"
+            )
+    for index, (molecule, weight) in enumerate(zip(molecules, weights, strict=True)):
+        num_edges = molecule.edge_index.shape[1]
+        if weight.ndim not in (1, 2) or weight.shape[0] != num_edges:
+            raise ValueError(
+                f"weights[{index}] must be (E,) or (E, H) with E = {num_edges}, "
+                f"got {tuple(weight.shape)}"
+            )
+
+
+def _parse(smiles: str) -> Any:
+    try:
+        from rdkit import Chem
+    except ImportError as error:
+        raise ImportError("molecules need RDKit: pip install graphattn[molecules]") from error
+    molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None:
+        raise ValueError(f"smiles must be a molecule RDKit can read, got {smiles!r}")
+    return molecule
+
+
+def _bond_values(molecule: Any, edge_index: Tensor, weight: Tensor) -> dict[int, float]:
+    """Means the weights of all edges along a bond, for every bond that has one."""
+    per_edge = weight.detach().double().unsqueeze(-1).flatten(1).mean(1).tolist()
+    collected: dict[int, list[float]] = {}
+    for (source, target), value in zip(edge_index.t().tolist(), per_edge, strict=True):
+        if source == target:
+            continue
+        inside = max(source, target) < molecule.GetNumAtoms()
+        bond = molecule.GetBondBetweenAtoms(source, target) if inside else None
+        if bond is None:
+            raise ValueError(
+                f"edge_index must run along the bonds of smiles, got {source} to {target}"
+            )
+        collected.setdefault(bond.GetIdx(), []).append(value)
+    return {bond: sum(found) / len(found) for bond, found in collected.items()}
+
+
+def _colour_scale(shown: Sequence[float]) -> Any:
+    """A scale of colours from the least to the greatest value."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    visible = range(40, 256)  # the palest colours would vanish on white
+    return ScalarMappable(Normalize(low, high), ListedColormap(colormaps["YlOrRd"](visible)))
+
+
+def _picture(molecule: Any, colours: dict[int, tuple[float, ...]]) -> Any:
+    """Draws a molecule with coloured bonds: an image, ``(height, width, 4)``."""
+    from matplotlib import image
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    drawing = rdMolDraw2D.MolDraw2DCairo(720, 540)
+    options: Any = drawing.drawOptions()
+    options.useBWAtomPalette()  # the colours are for the bonds
+    options.highlightBondWidthMultiplier = 12
+    options.fixedBondLength = 60
+    options.minFontSize, options.maxFontSize = 22, 32
+    options.bondLineWidth = 3
+    options.padding = 0.04
+    rdMolDraw2D.PrepareAndDrawMolecule(
+        drawing,
+        molecule,
+        highlightAtoms=[],
+        highlightBonds=list(colours),
+        highlightBondColors=colours,
+    )
+    drawing.FinishDrawing()
+    return image.imread(io.BytesIO(drawing.GetDrawingText()), format="png")
