@@ -30,7 +30,7 @@ from torch_geometric.utils import degree
 
 from graphattn.datasets.nci import ATOM_COLUMNS, BOND_COLUMNS, MoleculeSet, nci_molecules
 from graphattn.nn import GATv2Conv
-from graphattn.plot import attention_on_molecules, learning_curve
+from graphattn.plot import attention_on_molecules, learning_curve, new_figure
 from graphattn.training import Result, Settings, fit, graph_regression, load_weights, one_cycle
 
 HEADS = 4
@@ -145,9 +145,7 @@ def draw(
     model: MoleculeNetwork, result: Result, levels: dict[str, float], test: list[Data], path: Path
 ) -> None:
     """Draws the learning curve above six test molecules of middling size."""
-    figure = learning_curve({}, quantity="")
-    figure.clear()
-    figure.set_size_inches(9.6, 9.6)
+    figure = new_figure(9.6, 9.6)
     upper, lower = figure.subfigures(2, 1, height_ratios=(2, 3))
     curves = {
         "train": [epoch["train_loss"] for epoch in result.curve],

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 
-def _new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """Makes an empty figure, sizes in inches, drawn by Agg whatever backend the user has."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -49,7 +49,7 @@ def learning_curve(
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    figure = _new_figure(6.4, 4.0) if figure is None else figure
+    figure = new_figure(6.4, 4.0) if figure is None else figure
     axes = figure.add_subplot()
     for name, values in curves.items():
         marker = "o" if len(values) == 1 else None  # a line of one point would be invisible
@@ -111,7 +111,7 @@ def attention_on_molecules(
         for mol, molecule, weight in zip(parsed, molecules, weights, strict=True)
     ]
     num_rows = math.ceil(len(molecules) / num_columns)
-    figure = _new_figure(3.0 * num_columns + 0.8, 2.6 * num_rows) if figure is None else figure
+    figure = new_figure(3.0 * num_columns + 0.8, 2.6 * num_rows) if figure is None else figure
     scale = _colour_scale([value for of_bond in values for value in of_bond.values()])
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for axis in axes.flat:
