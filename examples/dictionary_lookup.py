@@ -1,10 +1,14 @@
-"""DictionaryLookup: one head of GATv2 learns to look up any key, eight heads of GAT cannot.
+"""DictionaryLookup: one head of GATv2 looks up any of ten keys, one head of GAT a third of them.
 
-Ten keys, graphs (permutations) never seen in training: GATv2 names 100 % of the values after about
-three minutes on one core, GAT stays far below; Brody, Alon and Yahav, "How Attentive are Graph
-Attention Networks?", ICLR 2022, section 4.1. One file per seed is kept:
+Graphs (permutations) never seen in training; GATv2 names 100 % of the values after about two
+minutes on one core. Brody, Alon and Yahav, "How Attentive are Graph Attention Networks?", ICLR
+2022, section 4.1. One file per seed is kept:
 
     python examples/dictionary_lookup.py --model GATv2 --heads 1
+
+Eight heads of GAT also come to nearly 100 % here: LeakyReLU lets a query choose which heads attend
+sharply. The authors report 75 % for them; their code drops half of the layer's outputs, in testing
+too, and with ``--dropout 0.5`` so does this.
 """
 
 import argparse
@@ -33,7 +37,10 @@ from graphattn.training import BestValue, Settings, Stage, Task, fit
 
 
 class LookupNetwork(nn.Module):
-    """Embeddings of keys and values, one attention layer, a linear map from queries to values."""
+    """Embeddings of keys and values, one attention layer, a linear map from queries to values.
+
+    Dropout, if any, is never off, as in the authors' code: it decides their numbers.
+    """
 
     edge_index: Tensor
 
@@ -55,7 +62,7 @@ class LookupNetwork(nn.Module):
         if num_edges < edge_index.shape[1]:  # the last batch is smaller
             edge_index = edge_index[:, :num_edges]
         x = self.attention(x, edge_index).unflatten(0, (-1, 2 * self.size))
-        logits: Tensor = self.output(F.dropout(x[:, : self.size], self.dropout, self.training))
+        logits: Tensor = self.output(F.dropout(x[:, : self.size], self.dropout))
         return logits.transpose(1, 2)
 
 
@@ -119,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--model", choices=["GAT", "GATv2"], default="GATv2")
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--dropout", type=float, default=0.0, help="in testing too")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--max-graphs", type=int, default=32_000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
