@@ -6,9 +6,8 @@ minutes on one core. Brody, Alon and Yahav, "How Attentive are Graph Attention N
 
     python examples/dictionary_lookup.py --model GATv2 --heads 1
 
-Eight heads of GAT also come to nearly 100 % here: LeakyReLU lets a query choose which heads attend
-sharply. The authors report 75 % for them; their code drops half of the layer's outputs, in testing
-too, and with ``--dropout 0.5`` so does this.
+Eight heads of GAT come to nearly 100 % here as well. The authors report 75 % for them; their code
+drops half of the layer's outputs, in testing too, and with ``--dropout 0.5`` so does this.
 """
 
 import argparse
