@@ -20,8 +20,14 @@ from torch_geometric.data import Data
 
 from graphattn.datasets.planetoid import planetoid
 from graphattn.nn import GATConv, GATv2Conv
-from graphattn.records import mean_and_error, recorded
-from graphattn.training import LossAndAccuracy, Settings, fit, node_classification
+from graphattn.training import (
+    LossAndAccuracy,
+    Settings,
+    fit,
+    mean_and_error,
+    node_classification,
+    recorded,
+)
 
 PUBLISHED = {"Cora": (83.0, 0.7), "CiteSeer": (72.5, 0.7), "PubMed": (79.0, 0.3)}  # GAT, %, ± std
 LAYERS: dict[str, Callable[..., nn.Module]] = {"GAT": GATConv, "GATv2": GATv2Conv}

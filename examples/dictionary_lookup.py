@@ -31,8 +31,15 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassExactMatch
 
 from graphattn.datasets.dictionary_lookup import DictionaryLookup, dictionary_lookup
 from graphattn.nn import GATConv, GATv2Conv
-from graphattn.records import mean_and_error, recorded
-from graphattn.training import BestValue, Settings, Stage, Task, fit
+from graphattn.training import (
+    BestValue,
+    Settings,
+    Stage,
+    Task,
+    fit,
+    mean_and_error,
+    recorded,
+)
 
 
 class LookupNetwork(nn.Module):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphattn.records import mean_and_error, read_record
+from graphattn.training import mean_and_error, read_record
 
 HERE = Path(__file__).parent
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graphattn.records import mean_and_error, read_record, recorded
+from graphattn.training.records import mean_and_error, read_record, recorded
 
 
 def test_a_run_is_recorded_once(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one training harness of all recipes: a model, a task and settings in, numbers out."""
+"""Training: a model, a task and settings in, numbers out."""
 
 import copy
 import logging
@@ -11,43 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-try:
-    import lightning
-    import torchmetrics  # noqa: F401  (asked for here, used in graphattn.tasks)
-    from lightning.pytorch.callbacks import ModelCheckpoint
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"graphattn.training needs the package {error.name}: pip install 'graphattn[train]'"
-    ) from error
-
-from graphattn.checkpoints import check_same_keys, load_weights, read, write
-from graphattn.selection import BestValue, Curve, LossAndAccuracy, RandomState, Selection
-from graphattn.tasks import (
-    Stage,
-    Task,
-    WholeGraph,
-    graph_regression,
-    node_classification,
-)
-
-__all__ = [
-    "BestValue",
-    "LossAndAccuracy",
-    "Result",
-    "Selection",
-    "Settings",
-    "Stage",
-    "Task",
-    "WholeGraph",
-    "fit",
-    "graph_regression",
-    "load_weights",
-    "node_classification",
-    "one_cycle",
-]
+from graphattn.training.checkpoints import check_same_keys, read, write
+from graphattn.training.selection import BestValue, Curve, RandomState, Selection
+from graphattn.training.tasks import Stage, Task, WholeGraph
 
 
 @dataclass(frozen=True)
