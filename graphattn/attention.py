@@ -6,11 +6,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from graphattn.compiled import attend_compiled, check_compiled
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
+from graphattn.kernels.edge_attention.op import Plan
 from graphattn.kernels.program import InputSpec, Program, UserFunction, capture
-from graphattn.normalizers import Normalizer, Softmax
-from graphattn.roles import RETURNS, assign_roles, check_input
+from graphattn.normalizers import Normalizer, Softmax, drop
+from graphattn.roles import (
+    RETURNS,
+    assign_roles,
+    check_input,
+    check_names,
+    check_type,
+    check_weights,
+)
 
 Backend = Literal["auto", "reference", "cpp"]
 _BACKENDS = ("auto", "reference", "cpp")
@@ -48,8 +57,8 @@ class EdgeAttention(nn.Module):
         shared: Names of inputs that all edges see whole.
         normalizer: Turns logits into weights; ``Softmax()`` if not given.
         edge_output: A third function, whose result for each edge, ``(E, ...)``, is returned.
-        backend: ``"auto"`` takes the fastest there is; ``"reference"`` is plain PyTorch; ``"cpp"``
-            is compiled for the CPU and has no backward pass yet.
+        backend: ``"reference"`` is plain PyTorch, and what ``"auto"`` takes at present; ``"cpp"``
+            is compiled for the CPU, for softmax in float32 and float64.
         check: Whether the functions are recorded and checked. ``False`` needs the reference
             backend, which then runs anything.
 
@@ -93,7 +102,7 @@ class EdgeAttention(nn.Module):
         self.roles = assign_roles(
             {"target": target, "source": source, "edge": edge, "shared": shared}, self.functions
         )
-        self._programs: dict[Any, Program] = {}
+        self._plans: dict[Any, Plan] = {}
 
     def forward(
         self,
@@ -110,7 +119,8 @@ class EdgeAttention(nn.Module):
 
         Args:
             edges: The structure.
-            weights: Weights to use in place of the score's, ``(E, H)``.
+            weights: Weights to use in place of the score's, ``(E, H)``; inputs of the score alone
+                may then be left out.
             dropout: Probability with which a weight is set to zero; the others grow by
                 ``1 / (1 - dropout)``. The mask is the one that ``F.dropout`` would draw for
                 weights in the order of the edges.
@@ -130,42 +140,76 @@ class EdgeAttention(nn.Module):
             CaptureError: If a function is no edge program.
         """
         if not isinstance(edges, Edges):
-            raise TypeError(
-                "edges must be a graphattn.Edges (Edges.from_edge_index makes one), got"
-                f" {type(edges).__name__}"
-            )
-        self._check_inputs(edges, inputs)
+            got = type(edges).__name__
+            raise TypeError(f"edges must be what Edges.from_edge_index makes, got {got}")
+        functions = dict(self.functions)
         if weights is not None:
-            _check_weights(weights, edges)
+            functions.pop("logits")
+            check_weights(weights, edges.num_edges, edges.device)
             if return_logits:
                 raise ValueError("return_logits needs the score to run, but weights= were passed")
-        if self.backend == "cpp":
-            parts = self._compiled(edges, inputs, weights, dropout)
-        else:
-            if self.check and not torch.compiler.is_compiling():
-                self.program(**inputs)
-            parts = self._by_definition(edges, inputs, weights, dropout)
-        wanted = {
+        self._check_inputs(edges, functions, inputs)
+        flags = {
             "output": True,
             "edge_output": self.edge_output is not None,
             "weights": return_weights,
             "dropped": return_dropped,
             "logits": return_logits,
         }
-        results = tuple(parts[name] for name, is_wanted in wanted.items() if is_wanted)
+        wanted = [name for name, is_wanted in flags.items() if is_wanted]
+        if self.backend == "cpp":
+            check_compiled(edges.device, weights, self.normalizer)
+            parts = self._compiled(edges, inputs, dropout, wanted)
+        else:
+            if self.check and not torch.compiler.is_compiling():
+                self._plan(functions, inputs)
+            parts = self._by_definition(edges, inputs, weights, lambda all: drop(all, dropout))
+        results = tuple(parts[name] for name in wanted)
         return results[0] if len(results) == 1 else results
 
-    def _by_definition(
-        self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None, dropout: float
+    def _compiled(
+        self, edges: Edges, inputs: dict[str, Any], dropout: float, wanted: list[str]
     ) -> dict[str, Tensor]:
+        states = {name: function.state() for name, function in self.functions.items()}
+        tensors = _tensors(inputs) | {
+            f"{function}.{name}": tensor
+            for function, state in states.items()
+            for name, tensor in state.items()
+        }
+
+        def definition(given: dict[str, Tensor], keep: Callable[[Tensor], Tensor]) -> Any:
+            own = {**inputs, **{name: given[name] for name in given if name in inputs}}
+            state = {
+                function: {name: given[f"{function}.{name}"] for name in named}
+                for function, named in states.items()
+            }
+            return self._by_definition(edges, own, None, keep, state)
+
+        plan = self._plan(self.functions, inputs)
+        return attend_compiled(plan, edges, tensors, dropout, set(wanted), definition)
+
+    def _by_definition(
+        self,
+        edges: Edges,
+        inputs: dict[str, Any],
+        weights: Tensor | None,
+        keep: Callable[[Tensor], Tensor],
+        states: dict[str, dict[str, Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
+        """The attention in plain PyTorch; ``keep`` drops weights, ``states`` stand for modules'."""
         at_edges = reference.gather(_tensors(inputs), self.roles, edges.source, edges.target)
         at_edges = {**inputs, **at_edges}
         parts: dict[str, Tensor] = {}
         if weights is None:
-            parts["logits"] = self._result("logits", edges, at_edges)
+            parts["logits"] = self._result("logits", edges, at_edges, states)
             weights = self.normalizer(parts["logits"], edges)
-        dropped = _drop(weights, dropout)
-        message = self._result("message", edges, at_edges)
+            if weights.shape != parts["logits"].shape:
+                raise ValueError(
+                    "normalizer must return a weight for each logit,"
+                    f" {tuple(parts['logits'].shape)}, got {tuple(weights.shape)}"
+                )
+        dropped = keep(weights)
+        message = self._result("message", edges, at_edges, states)
         if message.shape[1] != weights.shape[1]:
             raise ValueError(
                 f"message must have as many heads as the weights, {weights.shape[1]}, got shape"
@@ -174,30 +218,8 @@ class EdgeAttention(nn.Module):
         output = reference.weighted_sum(dropped, message, edges.target, edges.num_targets)
         parts |= {"output": output, "weights": weights, "dropped": dropped}
         if self.edge_output is not None:
-            parts["edge_output"] = self._result("edge_output", edges, at_edges)
+            parts["edge_output"] = self._result("edge_output", edges, at_edges, states)
         return parts
-
-    def _compiled(
-        self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None, dropout: float
-    ) -> dict[str, Tensor]:
-        from graphattn.kernels.cpp.forward import forward
-
-        _check_compiled_call(edges, weights, dropout, self.normalizer)
-        tensors = _tensors(inputs)
-        for function, user in self.functions.items():
-            tensors |= {f"{function}.{name}": tensor for name, tensor in user.state().items()}
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors.values()):
-            raise RuntimeError(
-                'backend "cpp" has no backward pass yet: call it under torch.no_grad(), or use'
-                ' backend="reference"'
-            )
-        rows = edges.by_target
-        result = forward(self.program(**inputs), rows.ptr, rows.neighbor, rows.order, tensors)
-        alpha = self.normalizer(result.logits, edges)
-        parts = {"output": result.output, "logits": result.logits, "weights": alpha}
-        if result.edge_output is not None:
-            parts["edge_output"] = result.edge_output
-        return {**parts, "dropped": alpha}
 
     def program(self, **inputs: Any) -> Program:
         """The edge program for inputs of these shapes and element types.
@@ -208,26 +230,42 @@ class EdgeAttention(nn.Module):
             **inputs: As in ``forward``.
 
         Raises:
+            TypeError: If an input is missing, unknown, or no floating-point tensor.
             CaptureError: If a function is no edge program.
         """
+        check_names(inputs, self.roles, self.functions)
+        for name, value in inputs.items():
+            check_type(name, value, self.roles[name])
+        return self._plan(self.functions, inputs).program
+
+    def _plan(self, functions: dict[str, UserFunction], inputs: dict[str, Any]) -> Plan:
         specs = {
             name: InputSpec(role, tuple(inputs[name].shape[role != "shared" :]), inputs[name].dtype)
             for name, role in self.roles.items()
             if isinstance(inputs.get(name), Tensor)
         }
-        for function, user in self.functions.items():
+        for function, user in functions.items():
             for name, tensor in user.state().items():
                 specs[f"{function}.{name}"] = InputSpec("shared", tuple(tensor.shape), tensor.dtype)
-        constants = {
-            name: inputs[name] for name in self.roles if name in inputs and name not in specs
-        }
-        key = (tuple(specs.items()), repr(constants))
-        if key not in self._programs:
-            self._programs[key] = capture(self.functions, specs, constants)
-        return self._programs[key]
+        constants = {name: value for name, value in inputs.items() if name not in specs}
+        modes = [user.mode() for user in functions.values()]
+        key = (tuple(functions), tuple(specs.items()), repr(sorted(constants.items())), *modes)
+        if key not in self._plans:
+            self._plans[key] = Plan(capture(functions, specs, constants))
+        return self._plans[key]
 
-    def _result(self, function: str, edges: Edges, at_edges: dict[str, Any]) -> Tensor:
-        result = self.functions[function].call(at_edges)
+    def _result(
+        self,
+        function: str,
+        edges: Edges,
+        at_edges: dict[str, Any],
+        states: dict[str, dict[str, Tensor]] | None,
+    ) -> Tensor:
+        user = self.functions[function]
+        if states is None:
+            result = user.call(at_edges)
+        else:
+            result = user.call_with_state(at_edges, states[function])
         name, shape, ndim = RETURNS[function]
         fits = isinstance(result, Tensor) and result.shape[:1] == (edges.num_edges,)
         if not fits or (ndim is not None and result.ndim != ndim):
@@ -235,14 +273,10 @@ class EdgeAttention(nn.Module):
             raise ValueError(f"{name} must return {shape} with E = {edges.num_edges}, got {got}")
         return result
 
-    def _check_inputs(self, edges: Edges, inputs: dict[str, Any]) -> None:
-        unknown = [name for name in inputs if name not in self.roles]
-        if unknown:
-            raise TypeError(f"{unknown[0]!r} is no input; the inputs are {list(self.roles)}")
-        for function in self.functions.values():
-            for name in function.required:
-                if name not in inputs:
-                    raise TypeError(f"the {self.roles[name]} input {name!r} is missing")
+    def _check_inputs(
+        self, edges: Edges, functions: dict[str, UserFunction], inputs: dict[str, Any]
+    ) -> None:
+        check_names(inputs, self.roles, functions)
         rows = {
             "target": edges.num_targets,
             "source": edges.num_sources,
@@ -252,7 +286,7 @@ class EdgeAttention(nn.Module):
             check_input(name, value, self.roles[name], rows, edges.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": {}}  # recorded anew where they are needed
+        return {**self.__dict__, "_plans": {}}  # recorded anew where they are needed
 
     def extra_repr(self) -> str:
         names = {
@@ -264,34 +298,3 @@ class EdgeAttention(nn.Module):
 
 def _tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
-
-
-def _check_weights(weights: Tensor, edges: Edges) -> None:
-    if weights.ndim != 2 or weights.shape[0] != edges.num_edges:
-        raise ValueError(f"weights must be ({edges.num_edges}, H), got {tuple(weights.shape)}")
-
-
-def _drop(weights: Tensor, probability: float) -> Tensor:
-    if not 0 <= probability <= 1:
-        raise ValueError(f"dropout must lie in [0, 1], got {probability}")
-    if probability == 0:
-        return weights
-    if probability == 1:
-        return weights * 0
-    # The mask of F.dropout for the same seed, kept in one byte per weight.
-    keep = torch.empty_like(weights, dtype=torch.uint8).bernoulli_(1 - probability)
-    return weights * keep * (1 / (1 - probability))
-
-
-def _check_compiled_call(
-    edges: Edges, weights: Tensor | None, dropout: float, normalizer: Normalizer
-) -> None:
-    wrong = {
-        f"edges on {edges.device}": edges.device.type != "cpu",
-        "weights=": weights is not None,
-        f"dropout={dropout}": dropout != 0,
-        f"the normalizer {normalizer}": type(normalizer) is not Softmax,
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise ValueError(f'backend "cpp" cannot do {what} yet; backend="reference" can')

@@ -1,6 +1,6 @@
 """Which sources each target attends to: a sparse structure, built once and reused."""
 
-from dataclasses import dataclass
+import operator
 from functools import cached_property
 from typing import Any
 
@@ -9,24 +9,11 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import scatter
 
+from graphattn.kernels.edge_attention.rows import Rows
+
 _INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_REDUCTIONS = ("mean", "sum", "add", "min", "max", "amin", "amax", "mul", "any")
 _FLOWS = ("source_to_target", "target_to_source")
-
-
-@dataclass(frozen=True)
-class SortedEdges:
-    """The edges of a structure, grouped by the node at one of their ends.
-
-    Attributes:
-        ptr: Edges of node ``i`` stand at ``ptr[i]:ptr[i + 1]``, ``(N + 1,)``, int64.
-        neighbor: The node at the other end of each edge, ``(E,)``, int32 where it fits.
-        order: The position of each edge in the structure, ``(E,)``, int32 where it fits; rising
-            within a group.
-    """
-
-    ptr: Tensor
-    neighbor: Tensor
-    order: Tensor
 
 
 class Edges:
@@ -62,6 +49,10 @@ class Edges:
     ) -> None:
         if flow not in _FLOWS:
             raise ValueError(f"flow must be one of {_FLOWS}, got {flow!r}")
+        num_sources, num_targets = (
+            _size("num_sources", num_sources),
+            _size("num_targets", num_targets),
+        )
         _check_indices(edge_index, num_sources, num_targets, flow)
         given = edge_index.detach().to(torch.int64, copy=True)
         self.flow = flow
@@ -153,12 +144,12 @@ class Edges:
         return torch.stack(ends if self.flow == "source_to_target" else ends[::-1])
 
     @cached_property
-    def by_target(self) -> SortedEdges:
+    def by_target(self) -> Rows:
         """The edges into each target."""
         return _sort(self.target, self.source, self.num_targets, self.num_sources)
 
     @cached_property
-    def by_source(self) -> SortedEdges:
+    def by_source(self) -> Rows:
         """The edges out of each source."""
         return _sort(self.source, self.target, self.num_sources, self.num_targets)
 
@@ -194,6 +185,7 @@ class Edges:
         kept = self.select_given(edge_attr)
         if self.num_loops == 0:
             return kept
+        _check_fill_value(fill_value, kept)
         shape = (self.num_loops, *kept.shape[1:])
         if isinstance(fill_value, str):
             second = self.target if self.flow == "source_to_target" else self.source
@@ -203,7 +195,13 @@ class Edges:
         elif isinstance(fill_value, Tensor):
             loops = fill_value.to(kept)
             loops = loops.unsqueeze(0) if loops.ndim != kept.ndim else loops
-            loops = loops.expand(shape)
+            try:
+                loops = loops.expand(shape)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"fill_value must have one value for each feature, {tuple(kept.shape[1:])}, got"
+                    f" {tuple(fill_value.shape)}"
+                ) from error
         else:
             loops = kept.new_full(shape, 1.0 if fill_value is None else fill_value)
         return torch.cat([kept, loops])
@@ -228,6 +226,21 @@ class Edges:
             f"Edges({self.num_edges} edges from {self.num_sources} sources to"
             f" {self.num_targets} targets{loops})"
         )
+
+
+def _size(name: str, size: Any) -> int:
+    try:
+        return operator.index(size)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an int, got {type(size).__name__}") from error
+
+
+def _check_fill_value(fill_value: Any, edge_attr: Tensor) -> None:
+    if isinstance(fill_value, str) and fill_value not in _REDUCTIONS:
+        raise ValueError(f"fill_value must be one of {_REDUCTIONS}, got {fill_value!r}")
+    if not (fill_value is None or isinstance(fill_value, str | Tensor | int | float)):
+        got = type(fill_value).__name__
+        raise TypeError(f"fill_value must be a number, a tensor, a string or None, got {got}")
 
 
 def _check_edge_index(edge_index: Tensor) -> None:
@@ -262,10 +275,10 @@ def _check_indices(edge_index: Tensor, num_sources: int, num_targets: int, flow:
             )
 
 
-def _sort(key: Tensor, other: Tensor, num_keys: int, num_others: int) -> SortedEdges:
+def _sort(key: Tensor, other: Tensor, num_keys: int, num_others: int) -> Rows:
     counts = key.bincount(minlength=num_keys)
     ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     order = key.argsort(stable=True)
     fits = max(num_others, key.shape[0]) <= torch.iinfo(torch.int32).max
     narrow = torch.int32 if fits else torch.int64
-    return SortedEdges(ptr, other[order].to(narrow), order.to(narrow))
+    return Rows(ptr, other[order].to(narrow), order.to(narrow))

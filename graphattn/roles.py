@@ -46,6 +46,44 @@ def assign_roles(
     return roles
 
 
+def check_names(
+    names: Iterable[str], roles: dict[str, str], functions: dict[str, UserFunction]
+) -> None:
+    """Refuses names that are no inputs, and asks for those that the functions need."""
+    names = list(names)
+    for name in names:
+        if name not in roles:
+            raise TypeError(f"{name!r} is no input; the inputs are {list(roles)}")
+    for function in functions.values():
+        for name in function.required:
+            if name not in names:
+                raise TypeError(f"the {roles[name]} input {name!r} is missing")
+
+
+def check_type(name: str, value: Any, role: str) -> None:
+    """Refuses what is no dense floating-point or bool tensor; a shared number is fine."""
+    if role == "shared" and isinstance(value, bool | int | float):
+        return
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if not (value.is_floating_point() or value.dtype == torch.bool):
+        raise TypeError(f"{name} must be floating point or bool, got {value.dtype}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got {value.layout}")
+    if role != "shared" and value.ndim == 0:
+        raise ValueError(f"{name} must have one row for each {role}, got ()")
+
+
+def check_weights(weights: Any, num_edges: int, device: torch.device) -> None:
+    """Refuses weights that are no floating-point ``(E, H)``."""
+    check_input("weights", weights, "edge", {"edge": num_edges}, device)
+    if weights.ndim != 2 or not weights.is_floating_point():
+        raise ValueError(
+            f"weights must be ({num_edges}, H) floating point, got {tuple(weights.shape)}"
+            f" {weights.dtype}"
+        )
+
+
 def check_input(
     name: str, value: Any, role: str, rows: dict[str, int], device: torch.device
 ) -> None:
@@ -58,15 +96,12 @@ def check_input(
         rows: Number of rows for each role but ``"shared"``.
         device: Where the edges lie.
     """
-    if role == "shared" and isinstance(value, bool | int | float):
-        return
+    check_type(name, value, role)
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if not (value.is_floating_point() or value.dtype == torch.bool):
-        raise TypeError(f"{name} must be floating point or bool, got {value.dtype}")
+        return
     if value.device != device:
         raise ValueError(f"{name} must be on {device} as the edges are, got {value.device}")
-    if role != "shared" and (value.ndim == 0 or value.shape[0] != rows[role]):
+    if role != "shared" and value.shape[0] != rows[role]:
         raise ValueError(
             f"{name} must have one row for each {role}, {rows[role]}, got {tuple(value.shape)}"
         )

@@ -8,6 +8,7 @@ TYPES = {
     torch.float32: "float",
     torch.float64: "double",
     torch.int64: "int64_t",
+    torch.int32: "int32_t",
     torch.bool: "bool",
 }
 
@@ -46,6 +47,7 @@ _FUNCTIONS = {
 }
 _EXPRESSIONS = {
     "add": "{0} + {1}",
+    "detach": "{0}",
     "div": "{0} / {1}",
     "eq": "{0} == {1}",
     "ge": "{0} >= {1}",

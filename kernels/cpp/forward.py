@@ -9,10 +9,10 @@ from torch import Tensor
 
 from graphattn.kernels.cpp.build import load, num_threads
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
-from graphattn.kernels.cpp.printer import c_name, c_type, print_steps
+from graphattn.kernels.cpp.expressions import TYPES
+from graphattn.kernels.cpp.printer import c_name, c_type, indented, print_steps, row_pointers
+from graphattn.kernels.edge_attention.rows import Rows, chunks
 from graphattn.kernels.program import Program
-
-_INDEX_TYPES = {torch.int32: "int32_t", torch.int64: "int64_t"}
 
 
 @dataclass(frozen=True)
@@ -22,120 +22,111 @@ class ForwardResult:
     Attributes:
         output: ``(N, H, C)``; zero for a target without edges or with logits of −inf alone.
         log_sum_exp: Of the logits of each target, ``(N, H)``; −inf for such a target.
-        logits: ``(E, H)``, in the order of the structure.
+        logits: ``(E, H)``, in the order of the structure, if they were asked for.
         edge_output: ``(E, ...)``, in the order of the structure, if the program has one.
     """
 
     output: Tensor
     log_sum_exp: Tensor
-    logits: Tensor
+    logits: Tensor | None
     edge_output: Tensor | None
 
 
 def forward(
     program: Program,
-    ptr: Tensor,
-    neighbor: Tensor,
-    order: Tensor,
+    rows: Rows,
     inputs: Mapping[str, Tensor],
+    *,
+    keep: Tensor | None = None,
+    scale: float = 1.0,
+    want_logits: bool = False,
 ) -> ForwardResult:
     """Softmax attention, compiled for this processor.
 
     Args:
         program: What every edge computes, in float32 or float64.
-        ptr: Edges of target ``i`` stand at ``ptr[i]:ptr[i + 1]``, ``(N + 1,)``, int64.
-        neighbor: Source of each edge, ``(E,)``, int32 or int64; checked to be in range.
-        order: Position of each edge in the structure, ``(E,)``, of the type of ``neighbor``.
+        rows: The edges into each target.
         inputs: By name, on the CPU: rows for targets, sources and edges of the structure, or whole.
+        keep: 1 where dropout keeps a weight, ``(E, H)``, uint8, in the order of the structure.
+        scale: What a kept weight is multiplied by.
+        want_logits: Whether to return the logits.
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
         CompilerNotFoundError: If there is no C++ compiler.
         CompilationError: If the compiler fails.
     """
-    library = load(source(program, _INDEX_TYPES[neighbor.dtype]))
-    num_targets, num_edges = ptr.shape[0] - 1, order.shape[0]
+    library = load(source(program, TYPES[rows.neighbor.dtype]))
+    num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
     heads, channels = program.num_heads, program.channels
-    logits_dtype = program.dtype(program.outputs["logits"])
-    sum_dtype = _sum_dtype(program)
-    output = torch.empty(num_targets, heads, channels, dtype=sum_dtype)
-    log_sum_exp = torch.empty(num_targets, heads, dtype=sum_dtype)
-    logits = torch.empty(num_edges, heads, dtype=logits_dtype)
-    edge_output = None
+    dtype = _sum_dtype(program)
+    output = torch.empty(num_targets, heads, channels, dtype=dtype)
+    log_sum_exp = torch.empty(num_targets, heads, dtype=dtype)
+    logits = edge_output = None
+    if want_logits:
+        logits = torch.empty(num_edges, heads, dtype=program.dtype(program.outputs["logits"]))
     if "edge_output" in program.outputs:
         name = program.outputs["edge_output"]
         edge_output = torch.empty(num_edges, *program.shape(name)[1:], dtype=program.dtype(name))
+    bounds = chunks(rows.ptr)
     # Held here so that no copy is freed while the kernel reads it.
-    tensors = [ptr, neighbor, order, *(inputs[name].contiguous() for name in program.inputs)]
-    tensors += [output, log_sum_exp, logits] + ([] if edge_output is None else [edge_output])
+    given = [inputs[name].contiguous() for name in program.inputs]
+    structure = [bounds, rows.ptr, rows.neighbor, rows.order]
+    tensors = [*structure, *given, keep, output, log_sum_exp, logits, edge_output]
     library.forward(
-        ctypes.c_int64(num_targets),
+        ctypes.c_int64(bounds.shape[0] - 1),
         ctypes.c_int(num_threads()),
-        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
+        ctypes.c_double(scale),
+        *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors),
     )
     return ForwardResult(output, log_sum_exp, logits, edge_output)
 
 
 def source(program: Program, index_type: str = "int32_t") -> str:
-    """The C++ of the forward pass, as it is compiled."""
-    sum_type = c_type(_sum_dtype(program))
-    heads, channels = program.num_heads, program.channels
-    logits, message = (c_name(program.outputs[name]) for name in ("logits", "message"))
-    outputs = [
-        f"{sum_type}* out",
-        f"{sum_type}* log_sum_exp",
-        f"{c_type(program.dtype(program.outputs['logits']))}* all_logits",
-    ]
+    """The C++ of the forward pass, as it is compiled.
+
+    Args:
+        program: What every edge computes.
+        index_type: C++ type of positions.
+    """
+    logits, message = (program.outputs[name] for name in ("logits", "message"))
+    edge_output = program.outputs.get("edge_output")
     store_edge_output = ""
-    if "edge_output" in program.outputs:
-        name = program.outputs["edge_output"]
-        outputs.append(f"{c_type(program.dtype(name))}* all_edge_output")
-        size = program.size(name)
-        store_edge_output = (
-            f"for (int i = 0; i < {size}; ++i)"
-            f" all_edge_output[edge * {size} + i] = {c_name(name)}[i];"
-        )
+    if edge_output is not None:
+        size = program.size(edge_output)
+        at = f"all_edge_output[edge * {size} + i]"
+        store_edge_output = f"for (int i = 0; i < {size}; ++i) {at} = {c_name(edge_output)}[i];"
     parameters = [
         f"const {c_type(spec.dtype)}* {spec.role}_{c_name(name)}"
         for name, spec in program.inputs.items()
     ]
     return _TEMPLATE.format(
         exponential=EXPONENTIAL,
-        sum_type=sum_type,
+        sum_type=c_type(_sum_dtype(program)),
+        logits_type=c_type(program.dtype(logits)),
+        edge_output_type=c_type(program.dtype(edge_output)) if edge_output else "float",
         index_type=index_type,
-        parameters=",\n    ".join(parameters + outputs),
-        shared_rows=_rows(program, ("shared",)),
-        shared_steps=_indented(print_steps(program, per_edge=False), 2),
-        target_rows=_indented(_rows(program, ("target",)), 4),
-        edge_rows=_indented(_rows(program, ("source", "edge")), 6),
-        edge_steps=_indented(print_steps(program, per_edge=True), 6),
+        parameters="".join(f"{parameter},\n    " for parameter in parameters),
+        shared_rows=row_pointers(program, ("shared",)),
+        shared_steps=indented(
+            print_steps(program, [step for step in program.steps if not step.per_edge]), 2
+        ),
+        target_rows=indented(row_pointers(program, ("target",)), 4),
+        edge_rows=indented(row_pointers(program, ("source", "edge")), 6),
+        edge_steps=indented(
+            print_steps(program, [step for step in program.steps if step.per_edge]), 6
+        ),
         store_edge_output=store_edge_output,
-        heads=heads,
-        channels=channels,
-        logits=logits,
-        message=message,
+        heads=program.num_heads,
+        channels=program.channels,
+        logits=c_name(logits),
+        message=c_name(message),
     )
 
 
 def _sum_dtype(program: Program) -> torch.dtype:
     dtypes = [program.dtype(program.outputs[name]) for name in ("logits", "message")]
     return torch.promote_types(*dtypes)
-
-
-def _rows(program: Program, roles: tuple[str, ...]) -> str:
-    """Pointers to the rows of the inputs that an edge sees."""
-    row = {"shared": "", "target": "target", "source": "source", "edge": "edge"}
-    lines = []
-    for name, spec in program.inputs.items():
-        if spec.role in roles:
-            step = f" + {row[spec.role]} * {program.size(name)}" if row[spec.role] else ""
-            pointer = f"const {c_type(spec.dtype)}* {c_name(name)}"
-            lines.append(f"{pointer} = {spec.role}_{c_name(name)}{step};")
-    return "\n".join(lines)
-
-
-def _indented(text: str, spaces: int) -> str:
-    return text.replace("\n", "\n" + " " * spaces)
 
 
 # Double braces are braces of C++. A logit of -inf adds nothing, and is passed over so that
@@ -149,15 +140,19 @@ static inline double exponential(double x) {{ return exp_f64(x); }}
 
 // Forward by target row: logits, softmax in one walk, weighted sum, log-sum-exp.
 extern "C" void forward(
-    int64_t num_targets, int num_threads,
-    const int64_t* ptr, const {index_type}* neighbor, const {index_type}* order,
-    {parameters}) {{
+    int64_t num_chunks, int num_threads, double scale,
+    const int64_t* chunks, const int64_t* ptr, const {index_type}* neighbor,
+    const {index_type}* order,
+    {parameters}const uint8_t* keep,
+    {sum_type}* out, {sum_type}* log_sum_exp, {logits_type}* all_logits,
+    {edge_output_type}* all_edge_output) {{
   using sum_t = {sum_type};
   const sum_t infinity = std::numeric_limits<sum_t>::infinity();
   {shared_rows}
   {shared_steps}
-  #pragma omp parallel for schedule(static) num_threads(num_threads)
-  for (int64_t target = 0; target < num_targets; ++target) {{
+  #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
+  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)
+  for (int64_t target = chunks[chunk]; target < chunks[chunk + 1]; ++target) {{
     sum_t largest[{heads}], total[{heads}], sum[{heads} * {channels}];
     for (int h = 0; h < {heads}; ++h) largest[h] = -infinity, total[h] = 0;
     for (int i = 0; i < {heads} * {channels}; ++i) sum[i] = 0;
@@ -169,16 +164,17 @@ extern "C" void forward(
       {store_edge_output}
       for (int h = 0; h < {heads}; ++h) {{
         const sum_t logit = {logits}[h];
-        all_logits[edge * {heads} + h] = logit;
+        if (all_logits != nullptr) all_logits[edge * {heads} + h] = logit;
         if (logit == -infinity) continue;
         const bool is_larger = logit > largest[h] || logit != logit;
         const sum_t rescale = is_larger ? exponential(largest[h] - logit) : 1;
         if (is_larger) largest[h] = logit;
         const sum_t weight = exponential(logit - largest[h]);
+        const sum_t kept = keep == nullptr ? 1 : keep[edge * {heads} + h] * sum_t(scale);
         total[h] = total[h] * rescale + weight;
         for (int c = 0; c < {channels}; ++c) {{
           const int i = h * {channels} + c;
-          sum[i] = sum[i] * rescale + weight * {message}[i];
+          sum[i] = sum[i] * rescale + weight * kept * {message}[i];
         }}
       }}
     }}

@@ -14,14 +14,29 @@ from graphattn.kernels.program import Program, Step
 from graphattn.kernels.program.operations import POINTWISE, REDUCTIONS
 
 
-def print_steps(program: Program, *, per_edge: bool) -> str:
-    """C++ statements for those steps that differ between edges, or for those that do not.
+def print_steps(program: Program, steps: Iterable[Step]) -> str:
+    """C++ statements for steps of a program.
 
     Raises:
         TypeError: If a value has an element type that this printer does not know.
     """
-    steps = [step for step in program.steps if step.per_edge == per_edge]
     return "\n".join(_Printer(program).print(step) for step in steps)
+
+
+def row_pointers(program: Program, roles: tuple[str, ...]) -> str:
+    """Pointers to the rows of inputs of some roles that belong to this target, source and edge."""
+    lines = []
+    for name, spec in program.inputs.items():
+        if spec.role in roles:
+            row = "" if spec.role == "shared" else f" + {spec.role} * {program.size(name)}"
+            pointer = f"const {c_type(spec.dtype)}* {c_name(name)}"
+            lines.append(f"{pointer} = {spec.role}_{c_name(name)}{row};")
+    return "\n".join(lines)
+
+
+def indented(text: str, spaces: int) -> str:
+    """The text with all lines but the first indented."""
+    return text.replace("\n", "\n" + " " * spaces)
 
 
 def c_type(dtype: torch.dtype) -> str:
@@ -124,32 +139,35 @@ class _Printer:
         return "\n".join(lines)
 
     def _reduction(self, step: Step) -> str:
+        """One accumulator for each element of the result, so that the loop over rows vectorises."""
         source, axes = step.inputs[0], step.settings["axes"]
         shape = self.program.shape(source)
         indices = _indices(shape)
-        kept = [index for axis, index in enumerate(indices) if axis not in axes]
-        kept_shape = tuple(size for axis, size in enumerate(shape) if axis not in axes)
-        kind, name = c_type(step.dtype), c_name(step.name)
-        target = f"{name}[{_position(kept_shape, kept)}]"
+        kept = [axis for axis in range(len(shape)) if axis not in axes]
+        kind = c_type(step.dtype)
         element = f"{c_name(source)}[{_position(shape, indices)}]"
         first = {"sum": "0", "prod": "1"}.get(step.operation)
         if first is None:
             sign = "-" if step.operation == "amax" else ""
             first = f"{sign}std::numeric_limits<{kind}>::infinity()"
         combine = {
-            "sum": f"{target} + {element}",
-            "prod": f"{target} * {element}",
-            "amax": expression("maximum", [element, target]),
-            "amin": expression("minimum", [element, target]),
+            "sum": f"total + {element}",
+            "prod": f"total * {element}",
+            "amax": expression("maximum", [element, "total"]),
+            "amin": expression("minimum", [element, "total"]),
         }[step.operation]
-        count = math.prod(step.shape)
-        return "\n".join(
-            [
-                self._declare(step),
-                f"for (int i = 0; i < {count}; ++i) {name}[i] = {first};",
-                _loops(shape, indices, f"{target} = {combine};"),
-            ]
-        )
+        # NaN must win in a maximum; only a sum and a product may be reordered.
+        order = {"sum": "+", "prod": "*"}.get(step.operation)
+        pragma = f"#pragma omp simd reduction({order}:total)\n" if order else ""
+        inner = _loops([shape[a] for a in axes], [indices[a] for a in axes], f"total = {combine};")
+        if "for" not in inner:
+            pragma = ""
+        kept_shape = tuple(shape[axis] for axis in kept)
+        kept_indices = [indices[axis] for axis in kept]
+        position = _position(kept_shape, kept_indices)
+        body = f"{kind} total = {first};\n{pragma}{inner}\n{c_name(step.name)}[{position}] = total;"
+        block = "{\n" + f"  {indented(body, 2)}" + "\n}"
+        return f"{self._declare(step)}\n{_loops(kept_shape, kept_indices, block)}"
 
     def _matmul(self, step: Step) -> str:
         left, right = step.inputs

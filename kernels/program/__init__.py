@@ -1,8 +1,9 @@
 """Edge programs: plain PyTorch functions over edges, recorded and checked."""
 
 from graphattn.kernels.program.capture import InputSpec, UserFunction
+from graphattn.kernels.program.derivative import derivative
 from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.lower import capture
 from graphattn.kernels.program.program import Program, Step
 
-__all__ = ["CaptureError", "InputSpec", "Program", "Step", "UserFunction", "capture"]
+__all__ = ["CaptureError", "InputSpec", "Program", "Step", "UserFunction", "capture", "derivative"]

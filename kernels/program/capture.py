@@ -1,35 +1,30 @@
 """Runs a user's function once on stand-ins for edges and records what it computes."""
 
 import inspect
-import sys
+import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    FakeTensorMode,
-)
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
 
 from graphattn.kernels.program.decompositions import decompositions
-from graphattn.kernels.program.errors import CaptureError
+from graphattn.kernels.program.watch import Watch
 
 # Two numbers of edges: whatever differs between the two recordings depends on the number of edges.
-# Large primes, so that no other size of a program is a multiple of them by accident.
-NUM_EDGES = (1_000_003, 1_000_033)
+# The first is a large prime, so that no other size of a program is a multiple of it by accident;
+# divided by any number up to 30, the second leaves another remainder than the first.
+NUM_EDGES = (1_000_003, 1_000_034)
 
-_TORCH = str(Path(torch.__file__).parent)
-_HERE = str(Path(__file__).parent)
+_one_at_a_time = threading.RLock()  # what make_fx notes of the user's lines is global
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,13 @@ class UserFunction:
         if not callable(function):
             raise TypeError(f"{name} must be a function or an nn.Module, got {function!r}")
         called = function.forward if isinstance(function, nn.Module) else function
-        parameters = inspect.signature(called).parameters.values()
+        try:
+            parameters = inspect.signature(called).parameters.values()
+        except ValueError as error:  # some functions of PyTorch itself
+            raise TypeError(
+                f"{name} must name its inputs, and {called!r} names none: wrap it in a function"
+                " with one parameter for each input"
+            ) from error
         for parameter in parameters:
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 raise TypeError(
@@ -97,6 +98,14 @@ class UserFunction:
         if not isinstance(self.function, nn.Module):
             return {}
         return {**dict(self.function.named_parameters()), **dict(self.function.named_buffers())}
+
+    def mode(self) -> tuple[Any, ...]:
+        """Autocast and, for a module, training mode: another mode is another program."""
+        # Recordings are made on the CPU.
+        autocast = (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
+        if not isinstance(self.function, nn.Module):
+            return autocast
+        return (*autocast, *(module.training for module in self.function.modules()))
 
     def call_with_state(self, inputs: Mapping[str, Any], state: dict[str, Tensor]) -> Any:
         """As ``call``, with ``state`` in place of the module's own parameters and buffers."""
@@ -125,7 +134,8 @@ def record(
         A graph that returns one tensor for each function, in their order.
 
     Raises:
-        CaptureError: If a function looks at values or uses a tensor that it was not given.
+        CaptureError: If a function looks at values or uses a tensor that it was not given. What
+            else the function raises by itself is passed on.
     """
 
     def positional(*tensors: Tensor) -> list[Any]:
@@ -133,18 +143,36 @@ def record(
         results = []
         for name, function in functions.items():
             state = {key: inputs[f"{name}.{key}"] for key in function.state()}
-            with _Watch(function.function):
+            with Watch(function.function, num_edges):
                 results.append(function.call_with_state(inputs, state))
         return results
 
     mode = FakeTensorMode(allow_non_fake_inputs=False)
     table = decompositions()
-    with mode, fx_traceback.preserve_node_meta():
+    with _one_at_a_time, _quiet(), _on_its_own(), mode, fx_traceback.preserve_node_meta():
         stand_ins = [spec.stand_in(num_edges) for spec in specs.values()]
         # Functionalised after decomposing, and both twice: some decompositions write in place.
         flat = make_fx(positional, decomposition_table=table)(*stand_ins)
         functional = torch.func.functionalize(_interpreted(flat), remove="mutations")
         return make_fx(functional, decomposition_table=table)(*stand_ins)
+
+
+@contextmanager
+def _on_its_own() -> Iterator[None]:
+    # A program holds for any mode of autograd and inside any transform, such as vmap.
+    with torch.inference_mode(False), torch.enable_grad(), temporarily_clear_interpreter_stack():
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Stand-ins log every call that fails, with its stack; the error that is raised says it all.
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was_disabled
 
 
 def _interpreted(graph: GraphModule) -> Callable[..., Any]:
@@ -153,79 +181,3 @@ def _interpreted(graph: GraphModule) -> Callable[..., Any]:
         return torch.fx.Interpreter(graph).run(*tensors)
 
     return run
-
-
-class _Watch(TorchFunctionMode):
-    """Notes the user's line for every torch call, and refuses tensors that were not passed in."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def __torch_function__(
-        self, call: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        place = _users_place(sys._getframe(1))
-        with fx_traceback.annotate({"place": place}):
-            for tensor in _tensors((args, kwargs or {})):
-                if not _is_stand_in(tensor):
-                    raise CaptureError(_closed_over(self.function, tensor, place))
-            try:
-                return call(*args, **(kwargs or {}))
-            except (DataDependentOutputException, DynamicOutputShapeException) as error:
-                raise CaptureError(
-                    f"{place}: {_name_of(call)} looks at the values of a tensor. An edge program is"
-                    " compiled for all edges at once: use torch.where or a mask instead of if,"
-                    " while, .item() or boolean indexing"
-                ) from error
-
-
-def _is_stand_in(tensor: Tensor) -> bool:
-    # Functionalisation wraps stand-ins once more; a real tensor is neither.
-    return isinstance(tensor, FakeTensor) or torch._is_functional_tensor(tensor)
-
-
-def _tensors(nested: Any) -> Iterator[Tensor]:
-    leaves = torch.utils._pytree.tree_leaves(nested)
-    return (leaf for leaf in leaves if isinstance(leaf, Tensor))
-
-
-def _users_place(frame: FrameType | None) -> str:
-    """File and line of the innermost frame that is neither torch's nor this package's."""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((_TORCH, _HERE, "<")):
-            return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "unknown place"
-
-
-def _name_of(call: Any) -> str:
-    return f"{getattr(call, '__name__', call)}"
-
-
-def _closed_over(function: Callable[..., Any], tensor: Tensor, place: str) -> str:
-    name = _name_in_closure(function, tensor)
-    what = f"the tensor {name!r}" if name else "a tensor"
-    return (
-        f"{place}: {what} of shape {tuple(tensor.shape)} is used but not passed in. As a constant"
-        f" of the program it would get no gradient: make it an argument of the function and name"
-        f" it in shared="
-    )
-
-
-def _name_in_closure(function: Callable[..., Any], tensor: Tensor) -> str | None:
-    """The name under which the function reaches the tensor: a variable, or an attribute of one."""
-    if isinstance(function, nn.Module):
-        function = type(function).forward
-    try:
-        closure = inspect.getclosurevars(inspect.unwrap(function))
-    except TypeError:  # callable objects and partials have no closure of their own
-        return None
-    for name, value in {**closure.globals, **closure.nonlocals}.items():
-        if value is tensor:
-            return name
-        for attribute, member in getattr(value, "__dict__", {}).items():
-            if member is tensor:
-                return f"{name}.{attribute}"
-    return None

@@ -54,6 +54,9 @@ def decompositions() -> dict[OpOverload, Callable[..., Any]]:
     table[aten.std.correction] = _std
     table[aten.linalg_vector_norm.default] = _vector_norm
     table[prims.broadcast_in_dim.default] = _broadcast_in_dim
+    table[aten.copy.default] = _copy
+    table[aten.slice_scatter.default] = _slice_scatter
+    del table[aten.detach.default]  # it matters to the derivative, so the program keeps it
     return table
 
 
@@ -78,6 +81,27 @@ def _var(x: Tensor, dim: list[int] | None = None, **settings: Any) -> Tensor:
 
 def _std(x: Tensor, dim: list[int] | None = None, **settings: Any) -> Tensor:
     return _var_mean(x, dim, **settings)[0].sqrt()
+
+
+def _copy(x: Tensor, values: Tensor, non_blocking: bool = False) -> Tensor:
+    return values.to(x.dtype).expand(x.shape)
+
+
+def _slice_scatter(
+    x: Tensor,
+    values: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Tensor:
+    size = x.shape[dim]
+    if values.shape[dim] == size:
+        return values.expand(x.shape)
+    positions = list(range(size))
+    places = slice(start, end, step)
+    positions[places] = range(size, size + len(positions[places]))
+    return torch.cat([x, values.to(x.dtype)], dim).transpose(0, dim)[positions].transpose(0, dim)
 
 
 def _broadcast_in_dim(x: Tensor, shape: list[int], broadcast_dimensions: list[int]) -> Tensor:

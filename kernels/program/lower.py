@@ -9,9 +9,10 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule, Node
 
+from graphattn.kernels.program.call import Call, DependsOnEdges, Value
 from graphattn.kernels.program.capture import NUM_EDGES, InputSpec, UserFunction, record
 from graphattn.kernels.program.errors import CaptureError
-from graphattn.kernels.program.operations import Call, DependsOnEdges, Value, lower
+from graphattn.kernels.program.operations import lower
 from graphattn.kernels.program.program import Program, Step
 
 _RETURNS = {
@@ -39,10 +40,10 @@ def capture(
             messages and an ``(E, ...)`` edge output.
     """
     first, second = (record(functions, specs, constants, edges) for edges in NUM_EDGES)
-    return _Lowering(first, specs).run(second, tuple(functions))
+    return Lowering(first, specs).run(second, tuple(functions))
 
 
-class _Lowering:
+class Lowering:
     """Walks both recordings side by side: what differs between them is the number of edges."""
 
     def __init__(self, recording: GraphModule, specs: Mapping[str, InputSpec]) -> None:
@@ -54,17 +55,16 @@ class _Lowering:
     def run(self, twin_recording: GraphModule, outputs: tuple[str, ...]) -> Program:
         nodes, twins = list(self.recording.graph.nodes), list(twin_recording.graph.nodes)
         if [str(node.target) for node in nodes] != [str(twin.target) for twin in twins]:
-            raise CaptureError(
-                "the function does something else when the number of edges changes; an edge"
-                " program treats each edge alike, however many there are"
-            )
+            changed = next((a for a, b in zip(nodes, twins, strict=False) if a.target != b.target))
+            known = changed if "custom" in changed.meta else changed.prev
+            raise _differs(_place(known))
         names = iter(self.specs)
         returned: dict[str, str] = {}
         for node, twin in zip(nodes, twins, strict=True):
             if node.op == "placeholder":
                 self.values[node] = self._input(next(names))
             elif node.op == "get_attr":
-                self.values[node] = self._constant(node)
+                self.values[node] = self._constant(node, twin_recording)
             elif node.op == "output":
                 returned = self._returned(outputs, node.args[0])
             elif node.target is operator.getitem:
@@ -79,10 +79,13 @@ class _Lowering:
             return Value(name, spec.shape, spec.dtype, None)
         return Value(name, (1, *spec.shape), spec.dtype, 0)
 
-    def _constant(self, node: Node) -> Value:
+    def _constant(self, node: Node, twin_recording: GraphModule) -> Value:
         tensor = getattr(self.recording, str(node.target))
+        twin = getattr(twin_recording, str(node.target))
         if isinstance(tensor, FakeTensor):
             raise CaptureError(f"{_place(node)}: the values of a tensor made here are not known")
+        if tensor.shape != twin.shape or not tensor.allclose(twin, 0, 0, equal_nan=True):
+            raise CaptureError(f"{_place(node)}: a constant here depends on the number of edges")
         value = Value("", tuple(tensor.shape), tensor.dtype, None)
         return Call(
             node.target, [tensor.tolist()], {}, [value], _place(node), self.steps
@@ -90,8 +93,10 @@ class _Lowering:
 
     def _operation(self, node: Node, twin: Node) -> Value | list[Value]:
         place = _place(node)
+        if not (_same_form(node.args, twin.args) and _same_form(node.kwargs, twin.kwargs)):
+            raise _differs(f"{place}: {_name(node)}")
         results = [
-            _for_one_edge(one, other, place)
+            _for_one_edge(one, other, f"{place}: {_name(node)}")
             for one, other in zip(_tensors(node), _tensors(twin), strict=True)
         ]
         arguments = [self._argument(a, b) for a, b in zip(node.args, twin.args, strict=True)]
@@ -113,26 +118,60 @@ class _Lowering:
             function, expected, ndim = _RETURNS[name]
             value = self.values.get(node) if isinstance(node, Node) else None
             if not isinstance(value, Value):
-                raise CaptureError(f"{function} must return one tensor {expected}, got {node!r}")
+                got = (
+                    "None"
+                    if node is None
+                    else f"a {type(node).__name__.removeprefix('immutable_')}"
+                )
+                raise CaptureError(f"{function} must return one tensor {expected}, got {got}")
             is_row = value.edge_axis == 0 and value.shape[0] == 1
             if not is_row or (ndim is not None and len(value.shape) != ndim):
-                raise CaptureError(f"{function} must return {expected}, got {value.describe()}")
+                raise CaptureError(
+                    f"{_place(node)}: {function} must return {expected}, got {value.describe()}"
+                )
             if not value.dtype.is_floating_point:
-                raise CaptureError(f"{function} must return floating point, got {value.dtype}")
+                raise CaptureError(
+                    f"{_place(node)}: {function} must return floating point, got {value.dtype}"
+                )
             result[name] = value.name
         return result
 
 
 def _tensors(node: Node) -> list[Tensor]:
     made = node.meta["val"]
-    return list(made) if isinstance(made, list | tuple) else [made]
+    made = list(made) if isinstance(made, list | tuple) else [made]
+    return [tensor for tensor in made if isinstance(tensor, Tensor)]
+
+
+def _name(node: Node) -> str:
+    return str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
+
+
+def _same_form(one: Any, other: Any) -> bool:
+    """Whether arguments differ in numbers at most."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and _same_form(list(one.items()), list(other.items()))
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same_form, one, other))
+    return type(one) is type(other)
+
+
+def _differs(where: str) -> CaptureError:
+    return CaptureError(
+        f"{where}: the function does something else when the number of edges changes; an edge"
+        " program treats each edge alike, however many there are"
+    )
 
 
 def _place(node: Node) -> str:
-    return str(node.meta.get("custom", {}).get("place", "unknown place"))
+    # What PyTorch adds after the function has returned stands where its input was made.
+    for known in (node, *reversed(node.all_input_nodes)):
+        if "place" in known.meta.get("custom", {}):
+            return str(known.meta["custom"]["place"])
+    return "unknown place"
 
 
-def _for_one_edge(one: Tensor, other: Tensor, place: str) -> Value:
+def _for_one_edge(one: Tensor, other: Tensor, where: str) -> Value:
     """Divides the number of edges out of a shape; an axis may hold a multiple of it."""
     shape, edge_axes = [], []
     for axis, (size, twin) in enumerate(zip(one.shape, other.shape, strict=True)):
@@ -142,15 +181,15 @@ def _for_one_edge(one: Tensor, other: Tensor, place: str) -> Value:
         factor, rest = divmod(size, NUM_EDGES[0])
         if rest or factor * NUM_EDGES[1] != twin:
             raise CaptureError(
-                f"{place}: a tensor here has a size that is no multiple of the number of edges;"
-                " an edge program computes each edge by itself"
+                f"{where} makes a tensor whose size is no multiple of the number of edges; an edge"
+                " program computes each edge by itself"
             )
         shape.append(factor)
         edge_axes.append(axis)
     if len(edge_axes) > 1:
         raise CaptureError(
-            f"{place}: this makes a tensor of edges by edges; an edge program computes each edge"
-            " by itself, and edges meet only in the normalizer and the sum"
+            f"{where} makes a tensor of edges by edges; an edge program computes each edge by"
+            " itself, and edges meet only in the normalizer and the sum"
         )
     return Value("", tuple(shape), one.dtype, edge_axes[0] if edge_axes else None)
 

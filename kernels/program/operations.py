@@ -5,20 +5,19 @@ Every rule here makes sure of one thing: that the operation treats each edge by 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from graphattn.kernels.program.errors import CaptureError
-from graphattn.kernels.program.program import Step
+from graphattn.kernels.program.call import Call, DependsOnEdges, Value
 
 # PyTorch's names on the left, the program's on the right.
 _SAME_NAME = """
-    abs acos acosh add asin asinh atan atan2 atanh ceil cos cosh div eq erf erfc exp exp2 expm1
-    floor ge gt isinf isnan le log log10 log1p log2 logical_and logical_not logical_or lt maximum
-    minimum mul ne neg pow reciprocal relu round rsqrt sigmoid sign sin sinh sqrt sub tan tanh
-    trunc where
+    abs acos acosh add asin asinh atan atan2 atanh ceil cos cosh detach div eq erf erfc exp exp2
+    expm1 floor ge gt isinf isnan le log log10 log1p log2 logical_and logical_not logical_or lt
+    maximum minimum mul ne neg pow reciprocal relu round rsqrt sigmoid sign sin sinh sqrt sub tan
+    tanh trunc where
 """
 POINTWISE = {
     **{name: name for name in _SAME_NAME.split()},
@@ -27,99 +26,8 @@ POINTWISE = {
     "bitwise_not": "logical_not",
 }
 REDUCTIONS = ("sum", "amax", "amin", "prod")
-_SAME_VALUE = ("alias", "detach", "lift_fresh_copy")
+_SAME_VALUE = ("alias", "lift_fresh_copy")
 _SAME_ORDER = ("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "clone")
-_MAX_CONSTANT = 4096  # elements; more is data, and data is passed in
-
-
-class DependsOnEdges:
-    """Stands for a Python number that changes with the number of edges."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the program, with its shape for one edge.
-
-    Attributes:
-        name: The step or input that it is.
-        shape: Sizes for one edge; along the edge axis the multiple of the number of edges.
-        dtype: Element type.
-        edge_axis: The axis along which edges lie, slowest within it; ``None`` for shared values.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    edge_axis: int | None
-
-    def describe(self) -> str:
-        """The shape as a user would write it."""
-        sizes = [str(size) for size in self.shape]
-        if self.edge_axis is not None:
-            size = self.shape[self.edge_axis]
-            sizes[self.edge_axis] = "E" if size == 1 else f"{size} * E"
-        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a PyTorch operator in a recording, about to become steps."""
-
-    target: Any
-    arguments: list[Any]
-    settings: dict[str, Any]
-    results: list[Value]
-    place: str
-    steps: dict[str, Step]
-
-    @property
-    def operator(self) -> str:
-        """The operator's plain name, such as ``add``."""
-        return str(self.target).split(".")[1] if "." in str(self.target) else str(self.target)
-
-    @property
-    def result(self) -> Value:
-        return self.results[0]
-
-    def emit(self, operation: str, inputs: list[Any], result: Value, **settings: Any) -> Value:
-        """Appends a step unless the same one is there already."""
-        names = tuple(value.name if isinstance(value, Value) else value for value in inputs)
-        key = f"{operation}{names}{settings}{result.shape}{result.dtype}"
-        if key not in self.steps:
-            self.steps[key] = Step(
-                f"%{len(self.steps)}",
-                operation,
-                names,
-                settings,
-                result.shape,
-                result.dtype,
-                result.edge_axis is not None,
-                self.place,
-            )
-        return replace(result, name=self.steps[key].name)
-
-    def constant(self) -> Value:
-        """A tensor whose values are known now."""
-        values = torch.tensor(self.arguments[0]).flatten().tolist()
-        if len(values) > _MAX_CONSTANT:
-            raise self.error(
-                f"makes a constant of {len(values)} elements: pass it in and name it in shared="
-            )
-        return self.emit("constant", [], self.result, values=tuple(values))
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        if position < len(self.arguments):
-            return self.arguments[position]
-        return self.settings.get(name, default)
-
-    def error(self, what: str) -> CaptureError:
-        return CaptureError(f"{self.place}: {self.operator} {what}")
-
-    def mixes(self) -> CaptureError:
-        return self.error(
-            "mixes edges. A score or message computes each edge by itself: the first axis of every"
-            " input is the edges, and edges meet only in the normalizer and the sum"
-        )
 
 
 def lower(call: Call) -> Value | list[Value]:
@@ -133,6 +41,14 @@ def lower(call: Call) -> Value | list[Value]:
             "draws random numbers: pass a random tensor in, or use dropout= of the attention"
         )
     rule = _RULES.get(call.operator)
+    if call.operator == "copy_":  # what a function does in place to an input ends in this
+        raise call.error(
+            f"writes to the input {call.arguments[0].name!r}, which belongs to the caller: clone it"
+            " first"
+        )
+    given = [*call.arguments, *call.settings.values()]
+    if rule is not None and any(isinstance(value, DependsOnEdges) for value in given):
+        raise call.error("uses the number of edges as a value; pass it in by shared= instead")
     if rule is None:
         raise call.error(
             "is not an operation of an edge program: see graphattn.kernels.program.operations for"
@@ -143,14 +59,18 @@ def lower(call: Call) -> Value | list[Value]:
 
 def _pointwise(call: Call) -> Value:
     inputs = list(call.arguments)
-    if any(isinstance(value, DependsOnEdges) for value in inputs):
-        raise call.error("uses the number of edges as a value; pass it in by shared= instead")
     _check_alignment(call, inputs)
+    if call.operator.startswith("bitwise") and call.result.dtype != torch.bool:
+        raise call.error(f"is there for bool only, got {call.result.dtype}")
     unknown = [k for k, v in call.settings.items() if k not in ("alpha",) and v is not None]
     if unknown:
         raise call.error(f"with {unknown[0]}={call.settings[unknown[0]]!r} is not supported")
     alpha = call.settings.get("alpha", 1)
-    if alpha != 1:
+    if call.operator in ("add", "sub") and len(inputs) == 3:  # the form for a number has it here
+        alpha = inputs.pop()
+    if alpha != 1 and not isinstance(inputs[1], Value):
+        inputs[1] = inputs[1] * alpha
+    elif alpha != 1:
         inputs[1] = call.emit(
             "mul", [inputs[1], alpha], replace(inputs[1], dtype=call.result.dtype)
         )
@@ -175,7 +95,8 @@ def _reduction(call: Call) -> Value:
     axes = call.argument(1, "dim", None)
     axes = [axes] if isinstance(axes, int) else axes
     # PyTorch takes no axes, or an empty list of them, for all axes.
-    axes = tuple(sorted(a % len(x.shape) for a in axes)) if axes else tuple(range(len(x.shape)))
+    axes = axes if axes and x.shape else range(len(x.shape))
+    axes = tuple(sorted(axis % len(x.shape) for axis in axes))
     if x.edge_axis in axes:
         raise call.mixes()
     return call.emit(call.operator, [x], call.result, axes=axes)
@@ -192,7 +113,7 @@ def _same_order(call: Call) -> Value:
     after = None if axis is None else math.prod(call.result.shape[:axis])
     if before != after:
         raise call.mixes()
-    if x.shape == call.result.shape:
+    if x.shape == call.result.shape and x.edge_axis == axis:
         return x
     return call.emit("view", [x], call.result)
 
@@ -214,7 +135,7 @@ def _slice(call: Call) -> Value:
     x: Value = call.arguments[0]
     axis = call.argument(1, "dim", 0) % len(x.shape)
     if axis == x.edge_axis:
-        if call.result.shape != x.shape:
+        if (call.result.shape, call.result.edge_axis) != (x.shape, x.edge_axis):
             raise call.mixes()
         return x
     start, step = call.argument(2, "start", None) or 0, call.argument(4, "step", 1)
@@ -263,7 +184,11 @@ def _take(call: Call) -> Value:
     if given[0] == x.edge_axis:
         raise call.mixes()
     size = x.shape[given[0]]
-    positions = tuple(int(i) % size for i in known.settings["values"])
+    positions = known.settings["values"]
+    outside = [position for position in positions if not -size <= position < size]
+    if outside:
+        raise call.error(f"takes position {outside[0]} of an axis of size {size}")
+    positions = tuple(position % size for position in positions)
     return call.emit("take", [x], call.result, axis=given[0], positions=positions)
 
 
@@ -282,8 +207,6 @@ def _fill(call: Call) -> Value:
     positions = {"full": 1, "full_like": 1, "scalar_tensor": 0, "new_full": 2}
     value = values.get(call.operator)
     value = call.arguments[positions[call.operator]] if value is None else value
-    if isinstance(value, DependsOnEdges):
-        raise call.error("uses the number of edges as a value; pass it in by shared= instead")
     return call.emit("fill", [], call.result, value=value)
 
 
@@ -293,9 +216,7 @@ def _uninitialised(call: Call) -> Value:
 
 
 def _arange(call: Call) -> Value:
-    if call.result.edge_axis is not None or any(
-        isinstance(a, DependsOnEdges) for a in call.arguments
-    ):
+    if call.result.edge_axis is not None:
         raise call.error("numbers the edges; an edge program does not know an edge's position")
     values = torch.arange(*call.arguments).tolist()
     return replace(call, arguments=[values]).constant()
