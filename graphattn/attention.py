@@ -141,7 +141,9 @@ class EdgeAttention(nn.Module):
         """
         if not isinstance(edges, Edges):
             got = type(edges).__name__
-            raise TypeError(f"edges must be what Edges.from_edge_index makes, got {got}")
+            raise TypeError(
+                f"edges must be a graphattn.Edges (see Edges.from_edge_index), got {got}"
+            )
         functions = dict(self.functions)
         if weights is not None:
             functions.pop("logits")
