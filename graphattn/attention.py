@@ -140,10 +140,7 @@ class EdgeAttention(nn.Module):
             CaptureError: If a function is no edge program.
         """
         if not isinstance(edges, Edges):
-            got = type(edges).__name__
-            raise TypeError(
-                f"edges must be a graphattn.Edges (see Edges.from_edge_index), got {got}"
-            )
+            raise TypeError(f"edges must be a graphattn.Edges, got {type(edges).__name__}")
         functions = dict(self.functions)
         if weights is not None:
             functions.pop("logits")
