@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.build import load, num_threads
+from graphattn.kernels.cpp.build import num_threads
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
-from graphattn.kernels.cpp.expressions import TYPES
 from graphattn.kernels.cpp.gradients import (
     add,
     clear,
@@ -19,7 +18,14 @@ from graphattn.kernels.cpp.gradients import (
     parameters,
     store_row,
 )
-from graphattn.kernels.cpp.printer import c_name, c_type, indented, print_steps, row_pointers
+from graphattn.kernels.cpp.printer import (
+    c_name,
+    c_type,
+    indented,
+    prefetch,
+    print_steps,
+    row_pointers,
+)
 from graphattn.kernels.edge_attention.rows import Rows, chunks
 from graphattn.kernels.program import Program, Step
 
@@ -66,7 +72,7 @@ class Cotangents:
 
 
 def backward(
-    end: End,
+    library: ctypes.CDLL,
     program: Program,
     rows: Rows,
     inputs: Mapping[str, Tensor],
@@ -75,7 +81,7 @@ def backward(
     """Gradients of those inputs that ``program`` computes them for.
 
     Args:
-        end: Which end of the edges a row is; ``ROLES`` says whose gradients that allows.
+        library: The compiled ``source(end, program, ...)`` for the type of ``rows.neighbor``.
         program: A derivative of the program that ran forward; see ``derivative``.
         rows: The edges, by target or by source.
         inputs: As in the forward pass.
@@ -84,7 +90,6 @@ def backward(
     Returns:
         Gradients by input, of the inputs' shapes; zeros where no edge adds anything.
     """
-    library = load(source(end, program, TYPES[rows.neighbor.dtype]))
     bounds = chunks(rows.ptr)
     names = [name.removeprefix("grad.") for name in gradients_of(program)]
     gradients, partial = {}, {}
@@ -111,7 +116,7 @@ def source(end: End, program: Program, index_type: str = "int32_t") -> str:
     """The C++ of a backward pass, as it is compiled.
 
     Args:
-        end: The end of the edges that a row is.
+        end: The end of the edges that a row is; ``ROLES`` says whose gradients that allows.
         program: A derivative.
         index_type: C++ type of positions.
     """
@@ -137,6 +142,7 @@ def source(end: End, program: Program, index_type: str = "int32_t") -> str:
         shared_rows=row_pointers(program, ("shared",)),
         shared_steps=indented(print_steps(program, _shared(program)), 2),
         row_rows=indented(row_pointers(program, (end,)), 6),
+        prefetch=indented(prefetch(program, other, f"ptr[{end} + 1]"), 8),
         edge_rows=indented(row_pointers(program, (other, "edge")), 8),
         before=indented(print_steps(program, before), 8),
         after=indented(print_steps(program, after), 8),
@@ -203,13 +209,19 @@ extern "C" void backward(
       {clear_row}
       for (int64_t position = ptr[{end}]; position < ptr[{end} + 1]; ++position) {{
         const int64_t {other} = neighbor[position], edge = order[position];
+        {prefetch}
         {edge_rows}
         {before}
         logits_t in_grad_2e_logits[{heads}];
         message_t in_grad_2e_message[{heads} * {channels}];
+        sum_t weights[{heads}];
+        #pragma omp simd
         for (int h = 0; h < {heads}; ++h) {{
           const sum_t shift = log_sum_exp[target * {heads} + h];
-          const sum_t weight = shift == -infinity ? 0 : exponential({logits}[h] - shift);
+          weights[h] = shift == -infinity ? 0 : exponential({logits}[h] - shift);
+        }}
+        for (int h = 0; h < {heads}; ++h) {{
+          const sum_t weight = weights[h];
           const sum_t kept = keep == nullptr ? 1 : keep[edge * {heads} + h] * sum_t(scale);
           const sum_t* row = grad_output + (target * {heads} + h) * {channels};
           sum_t pull = 0;

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.build import load, num_threads
+from graphattn.kernels.cpp.build import num_threads
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
-from graphattn.kernels.cpp.expressions import TYPES
-from graphattn.kernels.cpp.printer import c_name, c_type, indented, print_steps, row_pointers
+from graphattn.kernels.cpp.printer import (
+    c_name,
+    c_type,
+    indented,
+    prefetch,
+    print_steps,
+    row_pointers,
+)
 from graphattn.kernels.edge_attention.rows import Rows, chunks
 from graphattn.kernels.program import Program
 
@@ -33,6 +39,7 @@ class ForwardResult:
 
 
 def forward(
+    library: ctypes.CDLL,
     program: Program,
     rows: Rows,
     inputs: Mapping[str, Tensor],
@@ -44,6 +51,7 @@ def forward(
     """Softmax attention, compiled for this processor.
 
     Args:
+        library: The compiled ``source(program, ...)`` for the type of ``rows.neighbor``.
         program: What every edge computes, in float32 or float64.
         rows: The edges into each target.
         inputs: By name, on the CPU: rows for targets, sources and edges of the structure, or whole.
@@ -51,12 +59,7 @@ def forward(
         scale: What a kept weight is multiplied by.
         want_logits: Whether to return the logits.
 
-    Raises:
-        TypeError: If the program has an element type that this backend does not know.
-        CompilerNotFoundError: If there is no C++ compiler.
-        CompilationError: If the compiler fails.
     """
-    library = load(source(program, TYPES[rows.neighbor.dtype]))
     num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
     heads, channels = program.num_heads, program.channels
     dtype = _sum_dtype(program)
@@ -88,6 +91,9 @@ def source(program: Program, index_type: str = "int32_t") -> str:
     Args:
         program: What every edge computes.
         index_type: C++ type of positions.
+
+    Raises:
+        TypeError: If the program has an element type that this backend does not know.
     """
     logits, message = (program.outputs[name] for name in ("logits", "message"))
     edge_output = program.outputs.get("edge_output")
@@ -112,6 +118,7 @@ def source(program: Program, index_type: str = "int32_t") -> str:
             print_steps(program, [step for step in program.steps if not step.per_edge]), 2
         ),
         target_rows=indented(row_pointers(program, ("target",)), 4),
+        prefetch=indented(prefetch(program, "source", "ptr[target + 1]"), 6),
         edge_rows=indented(row_pointers(program, ("source", "edge")), 6),
         edge_steps=indented(
             print_steps(program, [step for step in program.steps if step.per_edge]), 6
@@ -129,8 +136,8 @@ def _sum_dtype(program: Program) -> torch.dtype:
     return torch.promote_types(*dtypes)
 
 
-# Double braces are braces of C++. A logit of -inf adds nothing, and is passed over so that
-# -inf less -inf never arises; a NaN becomes the largest logit and with it the whole row and head.
+# Double braces are braces of C++. The shift is finite even where all logits are -inf, so that -inf
+# less -inf never arises; a NaN becomes the largest logit and with it the whole row and head.
 _TEMPLATE = """\
 #include <array>
 #include <limits>
@@ -159,24 +166,34 @@ extern "C" void forward(
     {target_rows}
     for (int64_t position = ptr[target]; position < ptr[target + 1]; ++position) {{
       const int64_t source = neighbor[position], edge = order[position];
+      {prefetch}
       {edge_rows}
       {edge_steps}
       {store_edge_output}
+      sum_t rescale[{heads}], weight[{heads}];
+      bool is_rescaled = false;
+      #pragma omp simd reduction(||:is_rescaled)
       for (int h = 0; h < {heads}; ++h) {{
         const sum_t logit = {logits}[h];
-        if (all_logits != nullptr) all_logits[edge * {heads} + h] = logit;
-        if (logit == -infinity) continue;
         const bool is_larger = logit > largest[h] || logit != logit;
-        const sum_t rescale = is_larger ? exponential(largest[h] - logit) : 1;
-        if (is_larger) largest[h] = logit;
-        const sum_t weight = exponential(logit - largest[h]);
-        const sum_t kept = keep == nullptr ? 1 : keep[edge * {heads} + h] * sum_t(scale);
-        total[h] = total[h] * rescale + weight;
-        for (int c = 0; c < {channels}; ++c) {{
-          const int i = h * {channels} + c;
-          sum[i] = sum[i] * rescale + weight * kept * {message}[i];
-        }}
+        const sum_t shift = is_larger ? logit : largest[h];
+        const sum_t finite = shift == -infinity ? 0 : shift;
+        rescale[h] = exponential(largest[h] - finite);
+        weight[h] = exponential(logit - finite);
+        total[h] = total[h] * rescale[h] + weight[h];
+        largest[h] = shift;
+        is_rescaled = is_rescaled || is_larger;
       }}
+      if (all_logits != nullptr)
+        for (int h = 0; h < {heads}; ++h) all_logits[edge * {heads} + h] = {logits}[h];
+      if (keep != nullptr)
+        for (int h = 0; h < {heads}; ++h) weight[h] *= keep[edge * {heads} + h] * sum_t(scale);
+      if (is_rescaled)
+        for (int h = 0; h < {heads}; ++h)
+          for (int c = 0; c < {channels}; ++c) sum[h * {channels} + c] *= rescale[h];
+      for (int h = 0; h < {heads}; ++h)
+        for (int c = 0; c < {channels}; ++c)
+          sum[h * {channels} + c] += weight[h] * {message}[h * {channels} + c];
     }}
     for (int h = 0; h < {heads}; ++h) {{
       const bool is_empty = total[h] == 0;

@@ -10,17 +10,23 @@ from collections.abc import Callable, Iterable
 import torch
 
 from graphattn.kernels.cpp.expressions import TYPES, expression, literal
+from graphattn.kernels.cpp.fusion import steps_inlined
 from graphattn.kernels.program import Program, Step
 from graphattn.kernels.program.operations import POINTWISE, REDUCTIONS
+
+_AHEAD = 4  # edges between a prefetch and the use of it
 
 
 def print_steps(program: Program, steps: Iterable[Step]) -> str:
     """C++ statements for steps of a program.
 
+    A step that one loop alone reads has no loop of its own: its formula stands in that loop.
+
     Raises:
         TypeError: If a value has an element type that this printer does not know.
     """
-    return "\n".join(_Printer(program).print(step) for step in steps)
+    printer = _Printer(program)
+    return "\n".join(printer.print(step) for step in steps)
 
 
 def row_pointers(program: Program, roles: tuple[str, ...]) -> str:
@@ -32,6 +38,27 @@ def row_pointers(program: Program, roles: tuple[str, ...]) -> str:
             pointer = f"const {c_type(spec.dtype)}* {c_name(name)}"
             lines.append(f"{pointer} = {spec.role}_{c_name(name)}{row};")
     return "\n".join(lines)
+
+
+def prefetch(program: Program, end: str, stop: str) -> str:
+    """Asks for the rows of a later edge's other end, which lie anywhere in memory.
+
+    Args:
+        program: Whose inputs are read.
+        end: ``"source"`` or ``"target"``, what ``neighbor`` holds.
+        stop: C++ of the position after the row's last edge.
+    """
+    lines = []
+    for name, spec in program.inputs.items():
+        if spec.role == end:
+            row = f"{end}_{c_name(name)} + ahead * {program.size(name)}"
+            size = program.size(name)
+            step = max(1, 64 // spec.dtype.itemsize)  # a cache line
+            lines.append(f"for (int i = 0; i < {size}; i += {step}) __builtin_prefetch({row} + i);")
+    if not lines:
+        return ""
+    body = "\n  ".join([f"const int64_t ahead = neighbor[position + {_AHEAD}];", *lines])
+    return f"if (position + {_AHEAD} < {stop}) {{\n  {body}\n}}"
 
 
 def indented(text: str, spaces: int) -> str:
@@ -52,6 +79,8 @@ def c_type(dtype: torch.dtype) -> str:
 class _Printer:
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.steps = {step.name: step for step in program.steps}
+        self.inlined = steps_inlined(program)
         self.special: dict[str, Callable[[Step], str]] = {
             "view": self._view,
             "constant": self._constant,
@@ -60,14 +89,17 @@ class _Printer:
         }
 
     def print(self, step: Step) -> str:
+        # Not the user's line: the text is the key of the cache, and a line may move.
+        comment = f"// {step}"
+        if step.name in self.inlined:
+            return f"{comment}, where it is read"
         if step.operation in self.special:
             body = self.special[step.operation](step)
         elif step.operation in REDUCTIONS:
             body = self._reduction(step)
         else:
             body = self._elementwise(step)
-        # Not the user's line: the text is the key of the cache, and a line may move.
-        return f"// {step}\n{body}"
+        return f"{comment}\n{body}"
 
     def _declare(self, step: Step) -> str:
         return f"{c_type(step.dtype)} {c_name(step.name)}[{math.prod(step.shape)}];"
@@ -75,18 +107,30 @@ class _Printer:
     def _elementwise(self, step: Step) -> str:
         """One value for each element of the result, read from the inputs by position."""
         indices = _indices(step.shape)
+        target = f"{c_name(step.name)}[{_position(step.shape, indices)}]"
+        loops = _loops(step.shape, indices, f"{target} = {self._formula(step, indices)};")
+        return f"{self._declare(step)}\n{loops}"
+
+    def _element(self, name: str, indices: list[str]) -> str:
+        """One element of a value, at the position that the last of ``indices`` say."""
+        shape = self.program.shape(name)
+        last = indices[len(indices) - len(shape) :]
+        own = ["0" if size == 1 else index for size, index in zip(shape, last, strict=True)]
+        if name in self.inlined:
+            return self._formula(self.steps[name], own)
+        return f"{c_name(name)}[{_position(shape, own)}]"
+
+    def _formula(self, step: Step, indices: list[str]) -> str:
+        """One element of a step, computed from its inputs."""
+        if step.operation == "fill":
+            return literal(step.settings["value"], step.dtype)
         if step.operation in POINTWISE:
             operands = [self._operand(value, step, indices) for value in step.inputs]
             value = expression(step.operation, operands)
-        elif step.operation == "fill":
-            value = literal(step.settings["value"], step.dtype)
         else:
             source = step.inputs[0]
-            shape = self.program.shape(source)
-            value = f"{c_name(source)}[{_position(shape, self._moved(step, shape, indices))}]"
-        target = f"{c_name(step.name)}[{_position(step.shape, indices)}]"
-        loops = _loops(step.shape, indices, f"{target} = {c_type(step.dtype)}({value});")
-        return f"{self._declare(step)}\n{loops}"
+            value = self._element(source, self._moved(step, self.program.shape(source), indices))
+        return f"{c_type(step.dtype)}({value})"
 
     def _moved(self, step: Step, shape: tuple[int, ...], indices: list[str]) -> list[str]:
         """Where in its input an operation that only moves elements finds each of them."""
@@ -115,8 +159,7 @@ class _Printer:
                 tensors = [v for v in step.inputs if isinstance(v, str)]
                 dtype = self.program.dtype(tensors[0])
             return literal(value, dtype)
-        shape = self.program.shape(value)
-        return f"{c_name(value)}[{_position(shape, indices[len(indices) - len(shape) :])}]"
+        return self._element(value, indices)
 
     def _view(self, step: Step) -> str:
         return f"const {c_type(step.dtype)}* {c_name(step.name)} = {c_name(step.inputs[0])};"
@@ -145,7 +188,7 @@ class _Printer:
         indices = _indices(shape)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
         kind = c_type(step.dtype)
-        element = f"{c_name(source)}[{_position(shape, indices)}]"
+        element = self._element(source, indices)
         first = {"sum": "0", "prod": "1"}.get(step.operation)
         if first is None:
             sign = "-" if step.operation == "amax" else ""

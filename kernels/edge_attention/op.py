@@ -1,14 +1,19 @@
 """Softmax attention over edges by compiled kernels, with its derivatives of any order."""
 
 from collections.abc import Callable
+from ctypes import CDLL
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.backward import ROLES, Cotangents, backward
+from graphattn.kernels.cpp.backward import ROLES, Cotangents, End, backward
+from graphattn.kernels.cpp.backward import source as backward_source
+from graphattn.kernels.cpp.build import load
+from graphattn.kernels.cpp.expressions import TYPES
 from graphattn.kernels.cpp.forward import forward
+from graphattn.kernels.cpp.forward import source as forward_source
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, derivative
 
@@ -24,16 +29,39 @@ class Plan:
     Attributes:
         program: What every edge computes.
         derivatives: Derivatives of the program, by the inputs whose gradients they form.
+        kernels: Compiled passes, by pass, inputs whose gradients it forms, and type of positions.
     """
 
     program: Program
     derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
+    kernels: dict[Any, CDLL] = field(default_factory=dict)
 
     def derivative(self, inputs: tuple[str, ...]) -> Program:
         """The derivative by these inputs."""
         if inputs not in self.derivatives:
             self.derivatives[inputs] = derivative(self.program, inputs)
         return self.derivatives[inputs]
+
+    def forward_kernel(self, index: torch.dtype) -> CDLL:
+        """The forward pass.
+
+        Raises:
+            TypeError: If the program has an element type that the C++ backend does not know.
+            CompilerNotFoundError: If there is no C++ compiler.
+            CompilationError: If the compiler fails.
+        """
+        key = ("forward", index)
+        if key not in self.kernels:
+            self.kernels[key] = load(forward_source(self.program, TYPES[index]))
+        return self.kernels[key]
+
+    def backward_kernel(self, end: End, inputs: tuple[str, ...], index: torch.dtype) -> CDLL:
+        """The backward pass by rows of one end, for these gradients."""
+        key = (end, inputs, index)
+        if key not in self.kernels:
+            text = backward_source(end, self.derivative(inputs), TYPES[index])
+            self.kernels[key] = load(text)
+        return self.kernels[key]
 
 
 @dataclass(frozen=True)
@@ -83,6 +111,7 @@ class _EdgeAttention(torch.autograd.Function):
     def forward(ctx: Any, plan: Plan, call: Call, *tensors: Tensor) -> tuple[Tensor | None, ...]:
         inputs = dict(zip(plan.program.inputs, tensors, strict=True))
         result = forward(
+            plan.forward_kernel(call.by_target.neighbor.dtype),
             plan.program,
             call.by_target,
             inputs,
@@ -169,12 +198,11 @@ def _by_kernels(
 ) -> dict[str, Tensor]:
     gradients: dict[str, Tensor] = {}
     roles = {name: spec.role for name, spec in plan.program.inputs.items()}
-    by_target = tuple(name for name in wanted if roles[name] in ROLES["target"])
-    by_source = tuple(name for name in wanted if roles[name] in ROLES["source"])
-    if by_target:
-        program = plan.derivative(by_target)
-        gradients |= backward("target", program, call.by_target, inputs, cotangents)
-    if by_source:
-        program = plan.derivative(by_source)
-        gradients |= backward("source", program, call.by_source(), inputs, cotangents)
+    ends: tuple[End, End] = ("target", "source")
+    for end in ends:
+        names = tuple(name for name in wanted if roles[name] in ROLES[end])
+        if names:
+            rows = call.by_target if end == "target" else call.by_source()
+            kernel = plan.backward_kernel(end, names, rows.neighbor.dtype)
+            gradients |= backward(kernel, plan.derivative(names), rows, inputs, cotangents)
     return gradients

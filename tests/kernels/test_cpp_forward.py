@@ -10,6 +10,7 @@ from torch import Tensor
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.kernels.cpp import forward as cpp_forward
+from graphattn.kernels.edge_attention import op
 from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
 
 
@@ -123,8 +124,8 @@ def test_one_build_serves_all_sizes_and_functions_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sources = set()
-    load = cpp_forward.load
-    monkeypatch.setattr(cpp_forward, "load", lambda source: (sources.add(source), load(source))[1])
+    load = op.load
+    monkeypatch.setattr(op, "load", lambda source: (sources.add(source), load(source))[1])
     for size in range(2, 12):
         edges = Edges.from_edge_index(torch.randint(0, size, (2, 3 * size)), size, size)
         layer = EdgeAttention(
