@@ -26,7 +26,7 @@ from graphattn.kernels.cpp.printer import (
     print_steps,
     row_pointers,
 )
-from graphattn.kernels.edge_attention.rows import Rows, chunks
+from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
 
 # Inputs whose gradients a pass can form: each row's edges are walked by one thread, in order.
@@ -90,7 +90,7 @@ def backward(
     Returns:
         Gradients by input, of the inputs' shapes; zeros where no edge adds anything.
     """
-    bounds = chunks(rows.ptr)
+    bounds = rows.chunks
     names = [name.removeprefix("grad.") for name in gradients_of(program)]
     gradients, partial = {}, {}
     for name in names:

@@ -17,7 +17,7 @@ from graphattn.kernels.cpp.printer import (
     print_steps,
     row_pointers,
 )
-from graphattn.kernels.edge_attention.rows import Rows, chunks
+from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program
 
 
@@ -71,7 +71,7 @@ def forward(
     if "edge_output" in program.outputs:
         name = program.outputs["edge_output"]
         edge_output = torch.empty(num_edges, *program.shape(name)[1:], dtype=program.dtype(name))
-    bounds = chunks(rows.ptr)
+    bounds = rows.chunks
     # Held here so that no copy is freed while the kernel reads it.
     given = [inputs[name].contiguous() for name in program.inputs]
     structure = [bounds, rows.ptr, rows.neighbor, rows.order]

@@ -153,6 +153,9 @@ def _by_definition(
     wanted: list[str],
     arriving: tuple[Tensor | None, ...],
 ) -> dict[str, Tensor]:
+    # Inputs may depend on one another, such as a logit on the features that it was made from; an
+    # alias of each cuts that path, which is not this operation's to differentiate.
+    inputs = {name: tensor.view_as(tensor) for name, tensor in inputs.items()}
     results = call.definition(inputs, call.keep, call.scale)
     pairs = [
         (results[name], gradient)

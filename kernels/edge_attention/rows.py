@@ -1,6 +1,7 @@
 """Edges grouped by the node at one of their ends, as kernels walk them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,16 +24,16 @@ class Rows:
     neighbor: Tensor
     order: Tensor
 
+    @cached_property
+    def chunks(self) -> Tensor:
+        """Bounds of runs of rows with about as many edges each, ``(K + 1,)``, int64.
 
-def chunks(ptr: Tensor) -> Tensor:
-    """Bounds of runs of rows with about as many edges each, ``(K + 1,)``, int64.
-
-    They depend on the structure only, never on the number of threads.
-    """
-    num_rows, num_edges = ptr.shape[0] - 1, int(ptr[-1])
-    count = max(1, min(_MAX_CHUNKS, num_edges // _MIN_EDGES, num_rows))
-    # Rows count as an edge each, so that a run of empty rows is work too.
-    work = ptr + torch.arange(num_rows + 1)
-    goals = torch.arange(1, count) * int(work[-1]) // count
-    cuts = torch.searchsorted(work, goals)
-    return torch.cat([ptr.new_tensor([0]), cuts, ptr.new_tensor([num_rows])])
+        They depend on the structure only, never on the number of threads.
+        """
+        num_rows, num_edges = self.ptr.shape[0] - 1, self.order.shape[0]
+        count = max(1, min(_MAX_CHUNKS, num_edges // _MIN_EDGES, num_rows))
+        # Rows count as an edge each, so that a run of empty rows is work too.
+        work = self.ptr + torch.arange(num_rows + 1)
+        goals = torch.arange(1, count) * (num_edges + num_rows) // count
+        cuts = torch.searchsorted(work, goals)
+        return torch.cat([cuts.new_zeros(1), cuts, cuts.new_full((1,), num_rows)])

@@ -113,7 +113,8 @@ class Lowering:
         return argument if argument == twin else DependsOnEdges()
 
     def _returned(self, names: tuple[str, ...], nodes: Any) -> dict[str, str]:
-        result = {}
+        result: dict[str, str] = {}
+        heads: int | None = None
         for name, node in zip(names, nodes, strict=True):
             function, expected, ndim = _RETURNS[name]
             value = self.values.get(node) if isinstance(node, Node) else None
@@ -133,6 +134,12 @@ class Lowering:
                 raise CaptureError(
                     f"{_place(node)}: {function} must return floating point, got {value.dtype}"
                 )
+            if name == "message" and heads not in (None, value.shape[1]):
+                raise CaptureError(
+                    f"{_place(node)}: message must have as many heads as the score, {heads}, got"
+                    f" {value.describe()}"
+                )
+            heads = value.shape[1] if name == "logits" else heads
             result[name] = value.name
         return result
 

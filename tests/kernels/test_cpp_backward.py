@@ -102,6 +102,27 @@ def test_a_gradient_penalty_reaches_every_input_and_parameter(edges: Edges) -> N
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_second_derivatives_of_inputs_that_depend_on_one_another(edges: Edges) -> None:
+    # As in GATConv: the logits are made from the values, and both are inputs.
+    found = []
+    for backend in ("cpp", "reference"):
+        layer = EdgeAttention(
+            lambda own, other: (own + other).tanh(),
+            plain,
+            target=["own"],
+            source=["other", "value"],
+            backend=backend,
+        )
+        torch.manual_seed(7)
+        x = torch.randn(N, H, C, dtype=torch.float64, requires_grad=True)
+        logit = x.square().sum(-1)
+        out = layer(edges, own=logit, other=2 * logit, value=x)
+        (first,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+        found.append((first.detach(), *torch.autograd.grad(first.square().sum(), x)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_only_what_needs_a_gradient_gets_one(edges: Edges) -> None:
     layer, names = attention(PROGRAMS["product"], "cpp")
     inputs = {key: torch.randn(SHAPES[key]) for key in names}
