@@ -78,8 +78,8 @@ TABLES = {
         "runs, public split. The paper has no GATv2; ours has the settings of GAT.",
         tuple(citation_rows()),
         "PubMed stays 0.9 points below the paper, close to the 78.0 % (GAT) and 77.2 % (GATv2) "
-        "that DGL's examples report for theirs. Tried, with a few seeds each: without dropout on the "
-        "projected features (77.7 %), with it (78.1 % and 78.3 %). Our PubMed features are a "
+        "that DGL's examples report for theirs. Tried, with a few seeds each: without dropout on "
+        "the projected features (77.7 %), with it (78.1 % and 78.3 %). Our PubMed features are a "
         "rebuilt file, right to six digits.",
     ),
     "dictionary": Table(
