@@ -41,12 +41,25 @@ class DropIn:
         message passing, an aggregation other than the sum, decomposed layers, an explainer's
         ``explain_message``, and inside ``torch.compile`` and ``torch.jit.trace``.
         """
+        shows_messages = self._shows_messages()
+        if isinstance(edge_index, Edges):
+            if shows_messages:
+                raise ValueError(
+                    "edge_index must be an edge list, not Edges, for a layer whose message passing"
+                    " is hooked, overridden or decomposed, or whose aggr is not the sum"
+                )
+            return False
+        return (
+            shows_messages
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()  # type: ignore[attr-defined]
+            or not (isinstance(edge_index, Tensor) and edge_index.layout == torch.strided)
+        )
+
+    def _shows_messages(self) -> bool:
         layer: Any = self
         return (
-            torch.compiler.is_compiling()
-            or torch.jit.is_tracing()  # type: ignore[attr-defined]
-            or not _is_edge_list(edge_index)
-            or layer.aggr not in ("add", "sum")
+            layer.aggr not in ("add", "sum")
             or layer.decomposed_layers != 1
             or any(getattr(layer, hooks) for hooks in _HOOKS)
             or self._overrides_message_passing()
@@ -63,10 +76,17 @@ class DropIn:
         ) or any(_overrides(own, name) for own in order[: order.index(original)] for name in _LOOPS)
 
     def structure(
-        self, edge_index: Tensor, num_sources: int, num_targets: int, self_loops: bool = False
+        self,
+        edge_index: Tensor | Edges,
+        num_sources: int,
+        num_targets: int,
+        self_loops: bool = False,
     ) -> Edges:
-        """The structure of ``edge_index``, remembered from call to call."""
+        """The structure of ``edge_index``, remembered from call to call; an ``Edges`` as it is."""
         layer: Any = self
+        if isinstance(edge_index, Edges):
+            _check_edges(edge_index, num_sources, num_targets, layer.flow, self_loops)
+            return edge_index
         return edges_of(
             edge_index, num_sources, num_targets, flow=layer.flow, self_loops=self_loops
         )
@@ -112,7 +132,7 @@ def masked(message: Tensor, mask: Tensor | None) -> Tensor:
     return message if mask is None else message * mask[:, None, None]
 
 
-def check_features(x: Tensor, name: str, linear: Linear, edge_index: Tensor) -> None:
+def check_features(x: Tensor, name: str, linear: Linear, edge_index: Tensor | Edges) -> None:
     """Refuses node features that ``linear`` cannot take or that lie elsewhere than the edges."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -127,9 +147,9 @@ def check_features(x: Tensor, name: str, linear: Linear, edge_index: Tensor) -> 
         )
 
 
-def edge_index_used(edges: Edges, edge_index: Tensor) -> Tensor:
+def edge_index_used(edges: Edges, edge_index: Tensor | Edges) -> Tensor:
     """The edge list that returned weights belong to: the caller's own, or that with loops added."""
-    if not edges.has_own_loops:
+    if isinstance(edge_index, Tensor) and not edges.has_own_loops:
         return edge_index
     if isinstance(edge_index, EdgeIndex):
         size = (edges.num_sources, edges.num_targets)
@@ -137,11 +157,18 @@ def edge_index_used(edges: Edges, edge_index: Tensor) -> Tensor:
     return edges.edge_index
 
 
+def _check_edges(
+    edges: Edges, num_sources: int, num_targets: int, flow: str, self_loops: bool
+) -> None:
+    wanted = (num_sources, num_targets, flow, self_loops)
+    got = (edges.num_sources, edges.num_targets, edges.flow, edges.has_own_loops)
+    names = ("num_sources", "num_targets", "flow", "self_loops")
+    for name, ours, theirs in zip(names, wanted, got, strict=True):
+        if ours != theirs:
+            raise ValueError(f"edge_index must be Edges with {name}={ours!r}, got {theirs!r}")
+
+
 def _overrides(own: type, name: str) -> bool:
     # PyTorch Geometric writes these two anew for every class, into modules that it names so.
     generated = f"{own.__module__}_{own.__name__}_{name}"
     return name in vars(own) and vars(own)[name].__module__ != generated
-
-
-def _is_edge_list(edge_index: Any) -> bool:
-    return isinstance(edge_index, Tensor) and edge_index.layout == torch.strided

@@ -69,7 +69,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
     Shapes:
         - x: ``(N, in_channels)``, or a pair of sources' and targets', of which the second may be
           ``None``: the score then has no term of the target
-        - edge_index: ``(2, E)``
+        - edge_index: ``(2, E)``, or the ``Edges`` made from it
         - edge_attr: ``(E, edge_dim)``, in the order of ``edge_index``
         - size: ``(num_sources, num_targets)``, needed if it does not follow from ``x``
         - output: ``(N, heads * out_channels)``, or ``(N, out_channels)`` without ``concat``; with
@@ -94,7 +94,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor | None],
-        edge_index: Tensor,
+        edge_index: Tensor | Edges,
         edge_attr: Tensor | None = None,
         size: tuple[int, int] | None = None,
         return_attention_weights: bool | None = None,
@@ -135,7 +135,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
             else out
         )
 
-    def _project(self, x: Tensor, own: Any, edge_index: Tensor) -> Tensor:
+    def _project(self, x: Tensor, own: Any, edge_index: Tensor | Edges) -> Tensor:
         linear = own if self.lin is None else self.lin
         check_features(x, "x", linear, edge_index)
         return linear(x).view(-1, self.heads, self.out_channels)

@@ -67,7 +67,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
 
     Shapes:
         - x: ``(N, in_channels)``, or a pair of sources' and targets'
-        - edge_index: ``(2, E)``
+        - edge_index: ``(2, E)``, or the ``Edges`` made from it
         - edge_attr: ``(E, edge_dim)``, in the order of ``edge_index``
         - output: ``(N, heads * out_channels)``, or ``(N, out_channels)`` without ``concat``; with
           ``return_attention_weights``, also the edges used (loops last) and their weights after
@@ -89,7 +89,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        edge_index: Tensor,
+        edge_index: Tensor | Edges,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:

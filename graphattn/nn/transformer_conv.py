@@ -9,7 +9,7 @@ from torch_geometric.typing import OptTensor
 
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
-from graphattn.nn.drop_in import DropIn, check_features, masked
+from graphattn.nn.drop_in import DropIn, check_features, edge_index_used, masked
 
 
 def score(query: Tensor, key: Tensor, edge: Tensor | None = None) -> Tensor:
@@ -54,7 +54,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
 
     Shapes:
         - x: ``(N, in_channels)``, or a pair of sources' and targets'
-        - edge_index: ``(2, E)``
+        - edge_index: ``(2, E)``, or the ``Edges`` made from it
         - edge_attr: ``(E, edge_dim)``, in the order of ``edge_index``
         - output: ``(N, heads * out_channels)``, or ``(N, out_channels)`` without ``concat``; with a
           ``return_attention_weights`` of True or False, also ``edge_index`` and the weights before
@@ -83,7 +83,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
     def forward(
         self,
         x: Tensor | tuple[Tensor, Tensor],
-        edge_index: Tensor,
+        edge_index: Tensor | Edges,
         edge_attr: Tensor | None = None,
         return_attention_weights: bool | None = None,
     ) -> Any:
@@ -117,7 +117,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
             else:
                 out = out + root
         if isinstance(return_attention_weights, bool):
-            return out, (edge_index, weights)
+            return out, (edge_index_used(edges, edge_index), weights)
         return out
 
     def _edge_inputs(self, edges: Edges, edge_attr: Tensor | None) -> dict[str, Tensor]:
