@@ -1,0 +1,1 @@
+"""Kernels: plain tensors in, plain tensors out; no graphs, no modules."""

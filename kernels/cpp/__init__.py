@@ -1,0 +1,1 @@
+"""Edge programs as C++: printed, compiled, cached on disk, called through ctypes."""
