@@ -102,6 +102,20 @@ class DropIn:
             mask = torch.cat([mask[layer._loop_mask], mask.new_ones(edges.num_loops)])
         return {"mask": mask}
 
+    def features_of(self, edges: Edges, edge_attr: Tensor) -> Tensor:
+        """Features of all edges, the added loops' among them, ``(E, edge_dim)``."""
+        layer: Any = self
+        features = edges.extend(edge_attr, layer.fill_value)
+        return features.unsqueeze(-1) if features.ndim == 1 else features
+
+    def finish(self, out: Tensor, x_target: Tensor | None) -> Tensor:
+        """What follows the sum in GATConv and GATv2Conv: heads joined, residual, bias."""
+        layer: Any = self
+        out = out.flatten(1) if layer.concat else out.mean(1)
+        if layer.res is not None and x_target is not None:
+            out = out + layer.res(x_target)
+        return out if layer.bias is None else out + layer.bias
+
     def check_edge_attr(self, edge_attr: Tensor | None, edge_index: Any) -> None:
         """Refuses edge features that the layer's weights do not fit."""
         layer: Any = self

@@ -124,11 +124,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
             return_dropped=True,
             **inputs,
         )
-        out = out.flatten(1) if self.concat else out.mean(1)
-        if self.res is not None and x_target is not None:
-            out = out + self.res(x_target)
-        if self.bias is not None:
-            out = out + self.bias
+        out = self.finish(out, x_target)
         return (
             (out, (edge_index_used(edges, edge_index), weights))
             if return_attention_weights
@@ -143,8 +139,7 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
     def _edge_inputs(self, edges: Edges, edge_attr: Tensor | None) -> dict[str, Tensor]:
         inputs = self.explanation(edges)
         if edge_attr is not None:
-            features = edges.extend(edge_attr, self.fill_value)
-            features = features.unsqueeze(-1) if features.ndim == 1 else features
+            features = self.features_of(edges, edge_attr)
             self.lin_edge(features[:0])  # a lazy map learns its width
             # Attention and linear map contract first, so that no (E, H, C) tensor is made.
             weight = self.lin_edge.weight.view(self.heads, self.out_channels, -1)

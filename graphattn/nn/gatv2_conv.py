@@ -118,11 +118,7 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
             return_dropped=True,
             **self._edge_inputs(edges, edge_attr),
         )
-        out = out.flatten(1) if self.concat else out.mean(1)
-        if self.res is not None:
-            out = out + self.res(x_target)
-        if self.bias is not None:
-            out = out + self.bias
+        out = self.finish(out, x_target)
         return (
             (out, (edge_index_used(edges, edge_index), weights))
             if return_attention_weights
@@ -132,7 +128,6 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
     def _edge_inputs(self, edges: Edges, edge_attr: Tensor | None) -> dict[str, Tensor]:
         inputs = self.explanation(edges)
         if edge_attr is not None:
-            features = edges.extend(edge_attr, self.fill_value)
-            features = features.unsqueeze(-1) if features.ndim == 1 else features
+            features = self.features_of(edges, edge_attr)
             inputs["edge"] = self.lin_edge(features).view(-1, self.heads, self.out_channels)
         return inputs
