@@ -125,11 +125,9 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
             **inputs,
         )
         out = self.finish(out, x_target)
-        return (
-            (out, (edge_index_used(edges, edge_index), weights))
-            if return_attention_weights
-            else out
-        )
+        if return_attention_weights:
+            return out, (edge_index_used(edges, edge_index), weights)
+        return out
 
     def _project(self, x: Tensor, own: Any, edge_index: Tensor | Edges) -> Tensor:
         linear = own if self.lin is None else self.lin

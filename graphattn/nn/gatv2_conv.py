@@ -119,11 +119,9 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
             **self._edge_inputs(edges, edge_attr),
         )
         out = self.finish(out, x_target)
-        return (
-            (out, (edge_index_used(edges, edge_index), weights))
-            if return_attention_weights
-            else out
-        )
+        if return_attention_weights:
+            return out, (edge_index_used(edges, edge_index), weights)
+        return out
 
     def _edge_inputs(self, edges: Edges, edge_attr: Tensor | None) -> dict[str, Tensor]:
         inputs = self.explanation(edges)
