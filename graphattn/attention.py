@@ -10,10 +10,9 @@ from graphattn.compiled import attend_compiled, check_compiled
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
 from graphattn.kernels.edge_attention.op import Plan
-from graphattn.kernels.program import InputSpec, Program, UserFunction, capture
+from graphattn.kernels.program import RETURNS, InputSpec, Program, UserFunction, capture
 from graphattn.normalizers import Normalizer, Softmax, drop
 from graphattn.roles import (
-    RETURNS,
     assign_roles,
     check_input,
     check_names,

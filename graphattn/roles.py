@@ -6,14 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphattn.kernels.program import UserFunction
+from graphattn.kernels.program import RETURNS, UserFunction
 
-# What each function is called in errors, and the shape it must return.
-RETURNS = {
-    "logits": ("score", "(E, H)", 2),
-    "message": ("message", "(E, H, C)", 3),
-    "edge_output": ("edge_output", "(E, ...)", None),
-}
 # Names that a call of the attention has a meaning for, and so no input can have.
 _RESERVED = ("edges", "weights", "dropout", "return_weights", "return_dropped", "return_logits")
 

@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.build import num_threads
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
 from graphattn.kernels.cpp.gradients import (
     add,
@@ -18,6 +17,7 @@ from graphattn.kernels.cpp.gradients import (
     parameters,
     store_row,
 )
+from graphattn.kernels.cpp.launch import launch
 from graphattn.kernels.cpp.printer import (
     c_name,
     c_type,
@@ -90,25 +90,18 @@ def backward(
     Returns:
         Gradients by input, of the inputs' shapes; zeros where no edge adds anything.
     """
-    bounds = rows.chunks
     names = [name.removeprefix("grad.") for name in gradients_of(program)]
     gradients, partial = {}, {}
     for name in names:
         spec = program.inputs[name]
         gradients[name] = torch.empty_like(inputs[name], memory_format=torch.contiguous_format)
         if spec.role == "shared":
-            partial[name] = torch.empty(bounds.shape[0] - 1, max(1, inputs[name].numel()))
-            partial[name] = partial[name].to(_sum_dtype(program))
+            shape = (rows.chunks.shape[0] - 1, inputs[name].numel())
+            partial[name] = torch.empty(shape, dtype=program.sum_dtype)
     given = [inputs[name].contiguous() for name in program.inputs if name in inputs]
     arriving = [None if t is None else t.contiguous() for t in cotangents.tensors()]
-    tensors = [bounds, rows.ptr, rows.neighbor, rows.order, *given, *arriving]
-    tensors += [gradients[name] for name in names] + list(partial.values())
-    library.backward(
-        ctypes.c_int64(bounds.shape[0] - 1),
-        ctypes.c_int(num_threads()),
-        ctypes.c_double(cotangents.scale),
-        *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors),
-    )
+    made = [*gradients.values(), *partial.values()]
+    launch(library.backward, rows, cotangents.scale, [*given, *arriving, *made])
     return gradients
 
 
@@ -121,7 +114,7 @@ def source(end: End, program: Program, index_type: str = "int32_t") -> str:
         index_type: C++ type of positions.
     """
     other = "source" if end == "target" else "target"
-    sum_type = c_type(_sum_dtype(program))
+    sum_type = c_type(program.sum_dtype)
     before, after = _split(program)
     edge_output = program.outputs.get("edge_output")
     gradients = gradients_of(program)
@@ -156,12 +149,6 @@ def source(end: End, program: Program, index_type: str = "int32_t") -> str:
     )
 
 
-def _sum_dtype(program: Program) -> torch.dtype:
-    return torch.promote_types(
-        program.dtype(program.outputs["logits"]), program.dtype(program.outputs["message"])
-    )
-
-
 def _shared(program: Program) -> list[Step]:
     return [step for step in program.steps if not step.per_edge]
 
@@ -185,8 +172,6 @@ _TEMPLATE = """\
 #include <array>
 #include <limits>
 {exponential}
-static inline float exponential(float x) {{ return exp_f32(x); }}
-static inline double exponential(double x) {{ return exp_f64(x); }}
 using sum_t = {sum_type};
 using logits_t = {logits_type};
 using message_t = {message_type};

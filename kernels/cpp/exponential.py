@@ -41,4 +41,7 @@ static inline float exp_f32(float x) {
 }
 
 static inline double exp_f64(double x) { return std::exp(x); }
+
+static inline float exponential(float x) { return exp_f32(x); }
+static inline double exponential(double x) { return exp_f64(x); }
 """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.build import num_threads
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
+from graphattn.kernels.cpp.launch import launch
 from graphattn.kernels.cpp.printer import (
     c_name,
     c_type,
@@ -58,11 +58,10 @@ def forward(
         keep: 1 where dropout keeps a weight, ``(E, H)``, uint8, in the order of the structure.
         scale: What a kept weight is multiplied by.
         want_logits: Whether to return the logits.
-
     """
     num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
     heads, channels = program.num_heads, program.channels
-    dtype = _sum_dtype(program)
+    dtype = program.sum_dtype
     output = torch.empty(num_targets, heads, channels, dtype=dtype)
     log_sum_exp = torch.empty(num_targets, heads, dtype=dtype)
     logits = edge_output = None
@@ -71,17 +70,8 @@ def forward(
     if "edge_output" in program.outputs:
         name = program.outputs["edge_output"]
         edge_output = torch.empty(num_edges, *program.shape(name)[1:], dtype=program.dtype(name))
-    bounds = rows.chunks
-    # Held here so that no copy is freed while the kernel reads it.
     given = [inputs[name].contiguous() for name in program.inputs]
-    structure = [bounds, rows.ptr, rows.neighbor, rows.order]
-    tensors = [*structure, *given, keep, output, log_sum_exp, logits, edge_output]
-    library.forward(
-        ctypes.c_int64(bounds.shape[0] - 1),
-        ctypes.c_int(num_threads()),
-        ctypes.c_double(scale),
-        *(ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors),
-    )
+    launch(library.forward, rows, scale, [*given, keep, output, log_sum_exp, logits, edge_output])
     return ForwardResult(output, log_sum_exp, logits, edge_output)
 
 
@@ -108,7 +98,7 @@ def source(program: Program, index_type: str = "int32_t") -> str:
     ]
     return _TEMPLATE.format(
         exponential=EXPONENTIAL,
-        sum_type=c_type(_sum_dtype(program)),
+        sum_type=c_type(program.sum_dtype),
         logits_type=c_type(program.dtype(logits)),
         edge_output_type=c_type(program.dtype(edge_output)) if edge_output else "float",
         index_type=index_type,
@@ -131,19 +121,12 @@ def source(program: Program, index_type: str = "int32_t") -> str:
     )
 
 
-def _sum_dtype(program: Program) -> torch.dtype:
-    dtypes = [program.dtype(program.outputs[name]) for name in ("logits", "message")]
-    return torch.promote_types(*dtypes)
-
-
 # Double braces are braces of C++. The shift is finite even where all logits are -inf, so that -inf
 # less -inf never arises; a NaN becomes the largest logit and with it the whole row and head.
 _TEMPLATE = """\
 #include <array>
 #include <limits>
 {exponential}
-static inline float exponential(float x) {{ return exp_f32(x); }}
-static inline double exponential(double x) {{ return exp_f64(x); }}
 
 // Forward by target row: logits, softmax in one walk, weighted sum, log-sum-exp.
 extern "C" void forward(

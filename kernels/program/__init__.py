@@ -3,7 +3,16 @@
 from graphattn.kernels.program.capture import InputSpec, UserFunction
 from graphattn.kernels.program.derivative import derivative
 from graphattn.kernels.program.errors import CaptureError
-from graphattn.kernels.program.lower import capture
+from graphattn.kernels.program.lower import RETURNS, capture
 from graphattn.kernels.program.program import Program, Step
 
-__all__ = ["CaptureError", "InputSpec", "Program", "Step", "UserFunction", "capture", "derivative"]
+__all__ = [
+    "RETURNS",
+    "CaptureError",
+    "InputSpec",
+    "Program",
+    "Step",
+    "UserFunction",
+    "capture",
+    "derivative",
+]

@@ -15,7 +15,8 @@ from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.operations import lower
 from graphattn.kernels.program.program import Program, Step
 
-_RETURNS = {
+# What each function is called in errors, and the shape it must return.
+RETURNS = {
     "logits": ("score", "(E, H)", 2),
     "message": ("message", "(E, H, C)", 3),
     "edge_output": ("edge_output", "(E, ...)", None),
@@ -116,7 +117,7 @@ class Lowering:
         result: dict[str, str] = {}
         heads: int | None = None
         for name, node in zip(names, nodes, strict=True):
-            function, expected, ndim = _RETURNS[name]
+            function, expected, ndim = RETURNS[name]
             value = self.values.get(node) if isinstance(node, Node) else None
             if not isinstance(value, Value):
                 got = (

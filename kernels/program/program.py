@@ -81,6 +81,13 @@ class Program:
         return self.shape(self.outputs["logits"])[1]
 
     @property
+    def sum_dtype(self) -> torch.dtype:
+        """The type of the output: what logits and messages promote to."""
+        return torch.promote_types(
+            self.dtype(self.outputs["logits"]), self.dtype(self.outputs["message"])
+        )
+
+    @property
     def channels(self) -> int:
         """``C``, as the message has it."""
         return self.shape(self.outputs["message"])[2]
