@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.compiled import attend_compiled, check_compiled
+from graphattn.dropout import drop
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
 from graphattn.kernels.edge_attention.op import Plan
 from graphattn.kernels.program import RETURNS, InputSpec, Program, UserFunction, capture
-from graphattn.normalizers import Normalizer, Softmax, drop
+from graphattn.normalizers import Normalizer, Softmax
 from graphattn.roles import (
     assign_roles,
     check_input,

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from graphattn.dropout import dropout_mask, masked
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.op import Call, Plan, edge_attention
-from graphattn.normalizers import Normalizer, Softmax, dropout_mask, masked
+from graphattn.normalizers import Normalizer, Softmax
 
 Keep = Callable[[Tensor], Tensor]
 

@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from graphattn.dropout import drop
 from graphattn.edges import Edges
-from graphattn.normalizers import Normalizer, Softmax, drop
+from graphattn.normalizers import Normalizer, Softmax
 
 EDGES = Edges.from_edge_index(torch.tensor([[0, 1, 2, 2, 0, 1], [2, 0, 2, 0, 2, 2]]), 3, 4)
 
