@@ -9,7 +9,9 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.utils import scatter
 
+from graphattn.kernels.counting_sort import Groups, group_edges, transpose
 from graphattn.kernels.edge_attention.rows import Rows
+from graphattn.kernels.edge_list import check_indices, copy_edges, drop_loops
 
 _INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _REDUCTIONS = ("mean", "sum", "add", "min", "max", "amin", "amax", "mul", "any")
@@ -53,19 +55,27 @@ class Edges:
             _size("num_sources", num_sources),
             _size("num_targets", num_targets),
         )
-        _check_indices(edge_index, num_sources, num_targets, flow)
-        given = edge_index.detach().to(torch.int64, copy=True)
+        _check_edge_index(edge_index)
+        if num_sources < 0 or num_targets < 0:
+            raise ValueError(
+                "num_sources and num_targets must not be negative, got"
+                f" {num_sources}, {num_targets}"
+            )
+        rows = edge_index.detach().to(torch.int64)
+        names, sizes = _ends(num_sources, num_targets, flow)
         self.flow = flow
         self.num_sources, self.num_targets = num_sources, num_targets
-        self.num_given = given.shape[1]
+        self.num_given = edge_index.shape[1]
         self.num_loops = min(num_sources, num_targets) if self_loops else 0
         # Positions of the given edges that are kept: a loop that was given is replaced by ours.
         self._kept: Tensor | None = None
         if self_loops:
-            self._kept = (given[0] != given[1]).nonzero().squeeze(1)
-            loops = torch.arange(self.num_loops, device=given.device)
-            given = torch.cat([given[:, self._kept], loops.expand(2, -1)], dim=1)
-        self.source, self.target = given if flow == "source_to_target" else given.flip(0)
+            check_indices(rows[0], rows[1], *sizes, names=names)
+            own, self._kept = drop_loops(rows[0], rows[1], room=self.num_loops)
+            own[:, self._kept.shape[0] :] = torch.arange(self.num_loops, device=own.device)
+        else:
+            own = copy_edges(rows[0], rows[1], *sizes, names=names)
+        self.source, self.target = own if flow == "source_to_target" else (own[1], own[0])
 
     @classmethod
     def from_edge_index(
@@ -146,12 +156,14 @@ class Edges:
     @cached_property
     def by_target(self) -> Rows:
         """The edges into each target."""
-        return _sort(self.target, self.source, self.num_targets, self.num_sources)
+        return Rows(*group_edges(self.target, self.source, self.num_targets, self.num_sources))
 
     @cached_property
     def by_source(self) -> Rows:
-        """The edges out of each source."""
-        return _sort(self.source, self.target, self.num_sources, self.num_targets)
+        """The edges out of each source, in order of their targets."""
+        rows = self.by_target
+        groups = transpose(Groups(rows.ptr, rows.neighbor, rows.order), self.num_sources)
+        return Rows(groups.ptr, groups.neighbor, groups.order, groups.twin)
 
     def select_given(self, edge_attr: Tensor) -> Tensor:
         """Those rows of a feature of the given edges that belong to edges of the structure.
@@ -253,32 +265,9 @@ def _check_edge_index(edge_index: Tensor) -> None:
         raise ValueError(f"edge_index must be (2, E), got {tuple(edge_index.shape)}")
 
 
-def _check_indices(edge_index: Tensor, num_sources: int, num_targets: int, flow: str) -> None:
-    _check_edge_index(edge_index)
-    if num_sources < 0 or num_targets < 0:
-        raise ValueError(
-            f"num_sources and num_targets must not be negative, got {num_sources}, {num_targets}"
-        )
+def _ends(num_sources: int, num_targets: int, flow: str) -> tuple[tuple[str, str], tuple[int, int]]:
+    """What the two rows of an edge list hold, as an error says it, and how many there are."""
     ends = [("source", num_sources), ("target", num_targets)]
-    ends = ends if flow == "source_to_target" else ends[::-1]
-    for row, (end, size) in enumerate(ends):
-        if edge_index.shape[1] == 0:
-            return
-        low, high = edge_index[row].aminmax()
-        if edge_index.device.type != "cpu":
-            # Reading the values here would make the host wait for the device at every step.
-            torch._assert_async((low >= 0) & (high < size), f"edge_index[{row}] out of range")
-        elif low < 0 or high >= size:
-            wrong = int(low) if low < 0 else int(high)
-            raise IndexError(
-                f"edge_index[{row}] holds {end} nodes and must lie in [0, {size}), got {wrong}"
-            )
-
-
-def _sort(key: Tensor, other: Tensor, num_keys: int, num_others: int) -> Rows:
-    counts = key.bincount(minlength=num_keys)
-    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    order = key.argsort(stable=True)
-    fits = max(num_others, key.shape[0]) <= torch.iinfo(torch.int32).max
-    narrow = torch.int32 if fits else torch.int64
-    return Rows(ptr, other[order].to(narrow), order.to(narrow))
+    (first, num_first), (second, num_second) = ends if flow == "source_to_target" else ends[::-1]
+    names = (f"edge_index[0] holds {first} nodes and", f"edge_index[1] holds {second} nodes and")
+    return names, (num_first, num_second)

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,19 @@ def find_compiler() -> Compiler:
             "works without."
         )
     return found
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether there is a compiler; warns once if there is none, since all then is slower."""
+    try:
+        find_compiler()
+    except CompilerNotFoundError as error:
+        warnings.warn(
+            f"attention runs in plain PyTorch, several times slower: {error}", stacklevel=2
+        )
+        return False
+    return True
 
 
 def preferred_flags(openmp: bool) -> tuple[str, ...]:
