@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.kernels.program import CaptureError
+from graphattn.kernels.segment_reduce import segment_reduce
+from graphattn.kernels.segment_softmax import segment_softmax
 from graphattn.normalizers import Normalizer, Softmax
 
 try:
@@ -12,4 +14,13 @@ try:
 except PackageNotFoundError:  # a checkout that is used without being installed
     __version__ = "0.0.0"
 
-__all__ = ["CaptureError", "EdgeAttention", "Edges", "Normalizer", "Softmax", "__version__"]
+__all__ = [
+    "CaptureError",
+    "EdgeAttention",
+    "Edges",
+    "Normalizer",
+    "Softmax",
+    "__version__",
+    "segment_reduce",
+    "segment_softmax",
+]

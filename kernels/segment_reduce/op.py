@@ -1,0 +1,201 @@
+"""Reductions of segments as PyTorch operators: schemas, derivatives, the public function."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.segment_reduce import cpu, reference
+
+Reduction = Literal["sum", "mean", "min", "max"]
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def segment_reduce(
+    x: Tensor,
+    ptr: Tensor,
+    reduce: Reduction = "sum",
+    *,
+    backend: Literal["auto", "reference"] = "auto",
+) -> Tensor:
+    """Sum, mean, least or largest value of each run of consecutive rows.
+
+    A NaN makes the result of its segment and column NaN. Rows that hold the least or largest value
+    together share its gradient equally, as in ``torch.amax``. Sums of half precision are held in
+    float32. The bits are the same for any number of threads.
+
+    Args:
+        x: Rows, ``(E, ...)``, floating point.
+        ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``E``; segments may be empty.
+        reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
+        backend: ``"auto"`` takes the C++ kernel on the CPU and plain PyTorch elsewhere,
+            ``"reference"`` is plain PyTorch.
+
+    Returns:
+        ``(S, ...)``; zero for an empty segment. Differentiable any number of times.
+
+    Raises:
+        TypeError: If ``x`` is not float32, float64, bfloat16 or float16, or ``ptr`` not int64.
+        ValueError: If a shape does not fit, devices differ, ``ptr`` does not rise from 0 to ``E``,
+            or ``reduce`` or ``backend`` is unknown.
+    """
+    check_segments("x", x, ptr, backend)
+    if reduce not in get_args(Reduction):
+        raise ValueError(f"reduce must be one of {get_args(Reduction)}, got {reduce!r}")
+    if backend == "reference":
+        check_ptr(ptr, x.shape[0])
+        return reference.segment_reduce(x, ptr, reduce)
+    return _segment_reduce(x, ptr, reduce)
+
+
+def check_segments(name: str, x: Tensor, ptr: Tensor, backend: str) -> None:
+    """Refuses what no segments can be made of; looks at shapes and types alone.
+
+    Args:
+        name: How an error names ``x``.
+        x: Rows, ``(E, ...)``.
+        ptr: Segment boundaries, ``(S + 1,)``.
+        backend: ``"auto"`` or ``"reference"``.
+
+    Raises:
+        TypeError: See ``segment_reduce``.
+        ValueError: See ``segment_reduce``.
+    """
+    for what, value in ((name, x), ("ptr", ptr)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{what} must be a tensor, got {type(value).__name__}")
+    if x.dtype not in _DTYPES:
+        raise TypeError(f"{name} must be float32, float64, bfloat16 or float16, got {x.dtype}")
+    if ptr.dtype != torch.int64:
+        raise TypeError(f"ptr must be (S + 1,) int64, got {tuple(ptr.shape)} {ptr.dtype}")
+    if ptr.ndim != 1 or ptr.shape[0] == 0:
+        raise ValueError(f"ptr must be (S + 1,) int64, got {tuple(ptr.shape)} {ptr.dtype}")
+    if x.ndim == 0:
+        raise ValueError(f"{name} must be (E, ...), got a single number")
+    if x.device != ptr.device:
+        raise ValueError(f"{name} and ptr must be on one device, got {x.device}, {ptr.device}")
+    if backend not in ("auto", "reference"):
+        raise ValueError(f"backend must be 'auto' or 'reference', got {backend!r}")
+
+
+def check_ptr(ptr: Tensor, num_rows: int) -> None:
+    """Refuses boundaries that do not cut the rows into segments; on the CPU only.
+
+    Elsewhere reading the values would make the host wait for the device.
+
+    Raises:
+        ValueError: If ``ptr`` does not rise from 0 to ``num_rows``.
+    """
+    if ptr.device.type != "cpu":
+        return
+    if int(ptr[0]) != 0 or int(ptr[-1]) != num_rows or bool((ptr.diff() < 0).any()):
+        raise ValueError(f"ptr must rise from 0 to the number of rows, {num_rows}, and does not")
+
+
+@torch.library.custom_op("graphattn::segment_reduce", mutates_args=())
+def _segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
+    if can_compile(x, ptr):
+        return cpu.segment_reduce(x, ptr, reduce)
+    check_ptr(ptr, x.shape[0])
+    return reference.segment_reduce(x, ptr, reduce)
+
+
+@_segment_reduce.register_fake
+def _(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
+    return x.new_empty(ptr.shape[0] - 1, *x.shape[1:])
+
+
+def _save_reduce(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+    x, ptr, ctx.reduce = inputs
+    ctx.num_rows = x.shape[0]
+    ctx.save_for_backward(ptr, *((x, output) if ctx.reduce in ("min", "max") else ()))
+
+
+def _reduce_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    ptr, *extremes = ctx.saved_tensors
+    if extremes:
+        return _segment_extreme_backward(grad, *extremes, ptr), None, None
+    return _segment_expand(grad, ptr, ctx.num_rows, ctx.reduce), None, None
+
+
+_segment_reduce.register_autograd(_reduce_backward, setup_context=_save_reduce)
+
+
+@torch.library.custom_op("graphattn::segment_expand", mutates_args=())
+def _segment_expand(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
+    """Every row gets what its segment has; divided by their number if ``reduce`` is "mean"."""
+    if can_compile(x, ptr):
+        return cpu.segment_expand(x, ptr, num_rows, reduce)
+    check_ptr(ptr, num_rows)
+    return reference.segment_expand(x, ptr, num_rows, reduce)
+
+
+@_segment_expand.register_fake
+def _(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
+    return x.new_empty(num_rows, *x.shape[1:])
+
+
+def _save_expand(ctx: Any, inputs: tuple[Tensor, Tensor, int, str], output: Tensor) -> None:
+    _, ptr, _, ctx.reduce = inputs
+    ctx.save_for_backward(ptr)
+
+
+def _expand_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    (ptr,) = ctx.saved_tensors
+    return _segment_reduce(grad, ptr, ctx.reduce), None, None, None
+
+
+_segment_expand.register_autograd(_expand_backward, setup_context=_save_expand)
+
+
+@torch.library.custom_op("graphattn::segment_extreme_backward", mutates_args=())
+def _segment_extreme_backward(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Tensor) -> Tensor:
+    """The rows that hold the extreme value of their segment share its gradient equally."""
+    if can_compile(grad, x, extreme, ptr):
+        return cpu.segment_extreme_backward(grad, x, extreme, ptr)
+    check_ptr(ptr, x.shape[0])
+    return reference.segment_extreme_backward(grad, x, extreme, ptr)
+
+
+@_segment_extreme_backward.register_fake
+def _(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _save_extreme(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _extreme_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    # Linear in the gradient, and constant in the rows wherever it can be differentiated.
+    x, extreme, ptr = ctx.saved_tensors
+    holds = (x == _segment_expand(extreme, ptr, x.shape[0], "sum")).to(x.dtype)
+    count = _segment_reduce(holds, ptr, "sum").clamp(min=1)
+    return _segment_reduce(grad * holds, ptr, "sum") / count, None, None, None
+
+
+_segment_extreme_backward.register_autograd(_extreme_backward, setup_context=_save_extreme)
+
+
+def segment_expand(x: Tensor, ptr: Tensor, num_rows: int) -> Tensor:
+    """Gives every row what its segment has; the adjoint of a segment's sum.
+
+    Args:
+        x: A value for each segment, ``(S, ...)``, floating point.
+        ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``num_rows``.
+        num_rows: ``E``.
+
+    Returns:
+        ``(E, ...)``. Differentiable any number of times.
+
+    Raises:
+        TypeError: See ``segment_reduce``.
+        ValueError: See ``segment_reduce``.
+    """
+    check_segments("x", x, ptr, "auto")
+    if x.shape[0] != ptr.shape[0] - 1:
+        raise ValueError(
+            f"x must have a row for each of {ptr.shape[0] - 1} segments, got {tuple(x.shape)}"
+        )
+    return _segment_expand(x, ptr, num_rows, "sum")
