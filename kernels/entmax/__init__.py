@@ -1,0 +1,1 @@
+"""Sparse alternatives to softmax over segments: sparsemax, entmax-1.5, entmax of any alpha."""
