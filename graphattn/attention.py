@@ -1,17 +1,17 @@
 """Attention over edges from a score and a message, two plain functions of the user."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from graphattn.compiled import attend_compiled, check_compiled
+from graphattn.compiled import Compiled, suits
+from graphattn.definition import Definition
 from graphattn.dropout import drop
 from graphattn.edges import Edges
-from graphattn.kernels.edge_attention import reference
-from graphattn.kernels.edge_attention.op import Plan
-from graphattn.kernels.program import RETURNS, InputSpec, Program, UserFunction, capture
+from graphattn.kernels.program import Program, UserFunction
 from graphattn.normalizers import Normalizer, Softmax
 from graphattn.roles import (
     assign_roles,
@@ -102,7 +102,8 @@ class EdgeAttention(nn.Module):
         self.roles = assign_roles(
             {"target": target, "source": source, "edge": edge, "shared": shared}, self.functions
         )
-        self._plans: dict[Any, Plan] = {}
+        self._definition = Definition(self.functions, self.roles)
+        self._compiled = Compiled(self._definition)
 
     def forward(
         self,
@@ -156,69 +157,30 @@ class EdgeAttention(nn.Module):
             "logits": return_logits,
         }
         wanted = [name for name, is_wanted in flags.items() if is_wanted]
-        if self.backend == "cpp":
-            check_compiled(edges.device, weights, self.normalizer)
-            parts = self._compiled(edges, inputs, dropout, wanted)
+        if self._is_compiled(edges, inputs, weights):
+            parts = self._compiled.attend(edges, inputs, self.normalizer, weights, dropout, wanted)
         else:
             if self.check and not torch.compiler.is_compiling():
-                self._plan(functions, inputs)
-            parts = self._by_definition(edges, inputs, weights, lambda all: drop(all, dropout))
+                self._compiled.plan(inputs, functions)
+            parts = self._definition.attend(
+                edges,
+                inputs,
+                lambda logits: self.normalizer(logits, edges),
+                lambda weights: drop(weights, dropout),
+                weights=weights,
+            )
         results = tuple(parts[name] for name in wanted)
         return results[0] if len(results) == 1 else results
 
-    def _compiled(
-        self, edges: Edges, inputs: dict[str, Any], dropout: float, wanted: list[str]
-    ) -> dict[str, Tensor]:
-        states = {name: function.state() for name, function in self.functions.items()}
-        tensors = _tensors(inputs) | {
-            f"{function}.{name}": tensor
-            for function, state in states.items()
-            for name, tensor in state.items()
-        }
-
-        def definition(given: dict[str, Tensor], keep: Callable[[Tensor], Tensor]) -> Any:
-            own = {**inputs, **{name: given[name] for name in given if name in inputs}}
-            state = {
-                function: {name: given[f"{function}.{name}"] for name in named}
-                for function, named in states.items()
-            }
-            return self._by_definition(edges, own, None, keep, state)
-
-        plan = self._plan(self.functions, inputs)
-        return attend_compiled(plan, edges, tensors, dropout, set(wanted), definition)
-
-    def _by_definition(
-        self,
-        edges: Edges,
-        inputs: dict[str, Any],
-        weights: Tensor | None,
-        keep: Callable[[Tensor], Tensor],
-        states: dict[str, dict[str, Tensor]] | None = None,
-    ) -> dict[str, Tensor]:
-        """The attention in plain PyTorch; ``keep`` drops weights, ``states`` stand for modules'."""
-        at_edges = reference.gather(_tensors(inputs), self.roles, edges.source, edges.target)
-        at_edges = {**inputs, **at_edges}
-        parts: dict[str, Tensor] = {}
-        if weights is None:
-            parts["logits"] = self._result("logits", edges, at_edges, states)
-            weights = self.normalizer(parts["logits"], edges)
-            if weights.shape != parts["logits"].shape:
-                raise ValueError(
-                    "normalizer must return a weight for each logit,"
-                    f" {tuple(parts['logits'].shape)}, got {tuple(weights.shape)}"
-                )
-        dropped = keep(weights)
-        message = self._result("message", edges, at_edges, states)
-        if message.shape[1] != weights.shape[1]:
+    def _is_compiled(self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None) -> bool:
+        if self.backend == "auto" and self.check:
+            states = [user.state().values() for user in self.functions.values()]
+            return suits(edges, [*inputs.values(), weights, *itertools.chain(*states)])
+        if self.backend == "cpp" and edges.device.type != "cpu":
             raise ValueError(
-                f"message must have as many heads as the weights, {weights.shape[1]}, got shape"
-                f" {tuple(message.shape)}"
+                f'backend "cpp" is for edges on the CPU, got {edges.device}: use backend="auto"'
             )
-        output = reference.weighted_sum(dropped, message, edges.target, edges.num_targets)
-        parts |= {"output": output, "weights": weights, "dropped": dropped}
-        if self.edge_output is not None:
-            parts["edge_output"] = self._result("edge_output", edges, at_edges, states)
-        return parts
+        return self.backend == "cpp"
 
     def program(self, **inputs: Any) -> Program:
         """The edge program for inputs of these shapes and element types.
@@ -235,42 +197,7 @@ class EdgeAttention(nn.Module):
         check_names(inputs, self.roles, self.functions)
         for name, value in inputs.items():
             check_type(name, value, self.roles[name])
-        return self._plan(self.functions, inputs).program
-
-    def _plan(self, functions: dict[str, UserFunction], inputs: dict[str, Any]) -> Plan:
-        specs = {
-            name: InputSpec(role, tuple(inputs[name].shape[role != "shared" :]), inputs[name].dtype)
-            for name, role in self.roles.items()
-            if isinstance(inputs.get(name), Tensor)
-        }
-        for function, user in functions.items():
-            for name, tensor in user.state().items():
-                specs[f"{function}.{name}"] = InputSpec("shared", tuple(tensor.shape), tensor.dtype)
-        constants = {name: value for name, value in inputs.items() if name not in specs}
-        modes = [user.mode() for user in functions.values()]
-        key = (tuple(functions), tuple(specs.items()), repr(sorted(constants.items())), *modes)
-        if key not in self._plans:
-            self._plans[key] = Plan(capture(functions, specs, constants))
-        return self._plans[key]
-
-    def _result(
-        self,
-        function: str,
-        edges: Edges,
-        at_edges: dict[str, Any],
-        states: dict[str, dict[str, Tensor]] | None,
-    ) -> Tensor:
-        user = self.functions[function]
-        if states is None:
-            result = user.call(at_edges)
-        else:
-            result = user.call_with_state(at_edges, states[function])
-        name, shape, ndim = RETURNS[function]
-        fits = isinstance(result, Tensor) and result.shape[:1] == (edges.num_edges,)
-        if not fits or (ndim is not None and result.ndim != ndim):
-            got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise ValueError(f"{name} must return {shape} with E = {edges.num_edges}, got {got}")
-        return result
+        return self._compiled.plan(inputs, self.functions).program
 
     def _check_inputs(
         self, edges: Edges, functions: dict[str, UserFunction], inputs: dict[str, Any]
@@ -285,7 +212,8 @@ class EdgeAttention(nn.Module):
             check_input(name, value, self.roles[name], rows, edges.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}  # recorded anew where they are needed
+        # Recorded anew where they are needed.
+        return {**self.__dict__, "_compiled": Compiled(self._definition)}
 
     def extra_repr(self) -> str:
         names = {
@@ -293,7 +221,3 @@ class EdgeAttention(nn.Module):
             for role in ("target", "source", "edge", "shared")
         }
         return ", ".join(f"{role}={own}" for role, own in names.items() if own)
-
-
-def _tensors(inputs: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: value for name, value in inputs.items() if isinstance(value, Tensor)}

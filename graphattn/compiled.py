@@ -1,67 +1,251 @@
-"""Attention by compiled kernels: what a call asks of them, and what they cannot do."""
+"""Attention by compiled kernels: which programs a call is made of, and when they can run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-from graphattn.dropout import dropout_mask, masked
+from graphattn.definition import Definition, normalized
+from graphattn.dropout import drop, dropout_mask, masked
 from graphattn.edges import Edges
-from graphattn.kernels.edge_attention.op import Call, Plan, edge_attention
-from graphattn.normalizers import Normalizer, Softmax
+from graphattn.kernels.cpp.compiler import is_available
+from graphattn.kernels.edge_attention.op import SINK, Call, Plan, edge_attention
+from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
+from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
 
-Keep = Callable[[Tensor], Tensor]
+_OWN = "normalizer."  # what the names of a normalizer's inputs begin with
+_GIVEN_WEIGHTS = UserFunction.of(lambda weights: weights, "weights", _OWN)
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool)
+_Inputs = dict[str, Any]
 
 
-def attend_compiled(
-    plan: Plan,
+def suits(edges: Edges, inputs: Iterable[Any]) -> bool:
+    """Whether compiled kernels can take a call: plain tensors on the CPU, plain differentiation."""
+    is_plain = all(
+        type(value) in (Tensor, nn.Parameter) and value.dtype in _FLOATS
+        for value in inputs
+        if isinstance(value, Tensor)
+    )
+    return (
+        is_plain
+        and edges.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None  # torch.func, such as vmap
+        and forward_ad._current_level < 0
+        and is_available()
+    )
+
+
+class Compiled:
+    """The programs of one definition, recorded and compiled once for each kind of inputs."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self._plans: dict[Any, Plan] = {}
+
+    def attend(
+        self,
+        edges: Edges,
+        inputs: _Inputs,
+        normalizer: Normalizer,
+        weights: Tensor | None,
+        dropout: float,
+        wanted: list[str],
+    ) -> dict[str, Tensor]:
+        """As ``Definition.attend``, by kernels compiled for this processor.
+
+        A normalizer that fuses runs in one kernel with the score and the sum of messages. With any
+        other, one kernel makes the logits and another sums the messages.
+        """
+        if weights is None and isinstance(normalizer, FusedNormalizer) and is_fused(normalizer):
+            return self._fused(edges, inputs, normalizer, dropout, wanted)
+        parts: dict[str, Tensor] = {}
+        names = [name for name in self.definition.functions if name not in ("logits", "message")]
+        if weights is None:
+            parts = self._of_edges(edges, inputs, ["logits", *names])
+            weights = normalized(parts["logits"], lambda logits: normalizer(logits, edges))
+            names = []
+        dropped = drop(weights, dropout)
+        parts |= self._weighted_sum(edges, inputs, ["message", *names], dropped)
+        return parts | {"weights": weights, "dropped": dropped}
+
+    def plan(
+        self,
+        inputs: _Inputs,
+        names: Iterable[str],
+        reduction: Reduction = "softmax",
+        normalizer: FusedNormalizer | None = None,
+        own: dict[str, tuple[str, Tensor]] | None = None,
+    ) -> Plan:
+        """The program of some functions for inputs of these kinds.
+
+        Args:
+            inputs: By name.
+            names: Functions of the definition.
+            reduction: How the edges of a target come together.
+            normalizer: What makes the weights; if there is none and no softmax, they are given.
+            own: Inputs of the normalizer: role and tensor.
+
+        Raises:
+            CaptureError: If a function is no edge program.
+        """
+        functions = {name: self.definition.functions[name] for name in names}
+        if reduction in ("sum", "none"):
+            made = _GIVEN_WEIGHTS
+            if normalizer is not None:
+                made = UserFunction.of(normalizer.map, "normalizer", _OWN)
+            of_score = {name: functions.pop(name) for name in ("logits",) if name in functions}
+            functions = {**of_score, "weights": made, **functions}
+        roles = self.definition.roles
+        specs = {
+            name: InputSpec(role, tuple(inputs[name].shape[role != "shared" :]), inputs[name].dtype)
+            for name, role in roles.items()
+            if isinstance(inputs.get(name), Tensor)
+        }
+        for name, (role, x) in (own or {}).items():
+            specs[f"{_OWN}{name}"] = InputSpec(role, tuple(x.shape[role != "shared" :]), x.dtype)
+        for name, tensor in _states(functions).items():
+            specs[name] = InputSpec("shared", tuple(tensor.shape), tensor.dtype)
+        constants = {name: value for name, value in inputs.items() if not isinstance(value, Tensor)}
+        # By softmax there is no map to record, and so nothing of the normalizer's own.
+        mapped = None if reduction == "softmax" else normalizer
+        epsilon = 0.0 if mapped is None else float(mapped.epsilon)
+        modes = [user.mode() for user in functions.values()]
+        kind = (reduction, epsilon, type(mapped), _numbers(mapped))
+        key = (
+            tuple(functions),
+            tuple(specs.items()),
+            repr(sorted(constants.items())),
+            kind,
+            *modes,
+        )
+        if key not in self._plans:
+            self._plans[key] = Plan(capture(functions, specs, constants, reduction, epsilon))
+        return self._plans[key]
+
+    def _fused(
+        self,
+        edges: Edges,
+        inputs: _Inputs,
+        normalizer: FusedNormalizer,
+        dropout: float,
+        wanted: list[str],
+    ) -> dict[str, Tensor]:
+        own = normalizer.inputs(edges)
+        sink = own.pop("sink", None) if normalizer.reduction == "softmax" else None
+        names = list(self.definition.functions)
+        plan = self.plan(inputs, names, normalizer.reduction, normalizer, own)
+        tensors = {f"{_OWN}{name}": tensor for name, (_, tensor) in own.items()}
+        if sink is not None:
+            tensors[SINK] = sink[1].expand(plan.program.num_heads)
+        shape = (edges.num_edges, plan.program.num_heads)
+        keep, scale = dropout_mask(shape, dropout, edges.device)
+
+        def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
+            of_normalizer = {
+                name.removeprefix(_OWN): x for name, x in given.items() if name.startswith(_OWN)
+            }
+            return self.definition.attend(
+                edges,
+                self._with(inputs, given),
+                lambda logits: normalizer.weights(logits, edges, of_normalizer),
+                lambda weights: masked(weights, keep, scale),
+                states=self._states_of(given),
+            )
+
+        wants = ("weights" in wanted or "dropped" in wanted, "logits" in wanted)
+        call = _call(edges, definition, keep, scale, *wants)
+        parts = self._run(plan, call, inputs, tensors)
+        if "dropped" in wanted:
+            parts["dropped"] = masked(parts["weights"], keep, scale)
+        return parts
+
+    def _of_edges(self, edges: Edges, inputs: _Inputs, names: list[str]) -> dict[str, Tensor]:
+        """What some functions give for each edge."""
+
+        def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
+            own = self._with(inputs, given)
+            return self.definition.values(edges, own, names, self._states_of(given))
+
+        plan = self.plan(inputs, names, "edges")
+        call = _call(edges, definition, want_logits="logits" in names)
+        return self._run(plan, call, inputs, {})
+
+    def _weighted_sum(
+        self, edges: Edges, inputs: _Inputs, names: list[str], weights: Tensor
+    ) -> dict[str, Tensor]:
+        """The sum of messages with weights that are there already."""
+
+        def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
+            return self.definition.attend(
+                edges,
+                self._with(inputs, given),
+                lambda logits: logits,
+                lambda weights: weights,
+                weights=given[f"{_OWN}weights"],
+                states=self._states_of(given),
+            )
+
+        plan = self.plan(inputs, names, "none", own={"weights": ("edge", weights)})
+        return self._run(plan, _call(edges, definition), inputs, {f"{_OWN}weights": weights})
+
+    def _run(
+        self, plan: Plan, call: Call, inputs: _Inputs, own: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        states = _states(self.definition.functions)
+        tensors = {**inputs, **own, **states}
+        names = [*plan.program.inputs, *((SINK,) if SINK in own else ())]
+        results = edge_attention(plan, call, {name: tensors[name] for name in names})
+        return {name: result for name, result in results.items() if result is not None}
+
+    @staticmethod
+    def _with(inputs: _Inputs, given: dict[str, Tensor]) -> _Inputs:
+        return {**inputs, **{name: given[name] for name in inputs if name in given}}
+
+    def _states_of(self, given: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        # Parameters of a function that takes no part in this program are not given.
+        return {
+            function: {
+                name: given[f"{function}.{name}"]
+                for name in user.state()
+                if f"{function}.{name}" in given
+            }
+            for function, user in self.definition.functions.items()
+        }
+
+
+def _call(
     edges: Edges,
-    inputs: dict[str, Tensor],
-    dropout: float,
-    wanted: set[str],
-    definition: Callable[[dict[str, Tensor], Keep], dict[str, Tensor]],
-) -> dict[str, Tensor]:
-    """Softmax attention by kernels compiled for this processor.
-
-    Args:
-        plan: The program.
-        edges: The structure.
-        inputs: Tensors by the names of the program's inputs.
-        dropout: Probability of a weight to be dropped.
-        wanted: Which of ``"weights"``, ``"dropped"`` and ``"logits"`` are to be returned.
-        definition: The same in plain PyTorch, from inputs and how weights are dropped.
-
-    Returns:
-        ``"output"``, ``"edge_output"`` if there is one, and what is wanted.
-    """
-    shape = (edges.num_edges, plan.program.num_heads)
-    keep, scale = dropout_mask(shape, dropout, edges.device)
-    call = Call(
+    definition: Callable[[dict[str, Tensor], Tensor | None, float], _Inputs],
+    keep: Tensor | None = None,
+    scale: float = 1.0,
+    want_weights: bool = False,
+    want_logits: bool = False,
+) -> Call:
+    return Call(
         target=edges.target,
         by_target=edges.by_target,
         by_source=lambda: edges.by_source,
         keep=keep,
         scale=scale,
-        want_weights=bool(wanted & {"weights", "dropped"}),
-        want_logits="logits" in wanted,
-        definition=lambda given, keep, scale: definition(
-            given, lambda weights: masked(weights, keep, scale)
-        ),
+        want_weights=want_weights,
+        want_logits=want_logits,
+        definition=definition,
     )
-    results = edge_attention(plan, call, inputs)
-    parts = {name: result for name, result in results.items() if result is not None}
-    if "dropped" in wanted:
-        parts["dropped"] = masked(parts["weights"], keep, scale)
-    return parts
 
 
-def check_compiled(device: torch.device, weights: Tensor | None, normalizer: Normalizer) -> None:
-    """Refuses what compiled kernels cannot do, and says what can."""
-    wrong = {
-        f"edges on {device}": device.type != "cpu",
-        "weights=": weights is not None,
-        f"the normalizer {normalizer}": type(normalizer) is not Softmax,
+def _states(functions: dict[str, UserFunction]) -> dict[str, Tensor]:
+    """Parameters and buffers of functions that are modules, by their names in programs."""
+    return {
+        f"{function}.{name}": tensor
+        for function, user in functions.items()
+        for name, tensor in user.state().items()
     }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise ValueError(f'backend "cpp" cannot do {what} yet; backend="reference" can')
+
+
+def _numbers(normalizer: Normalizer | None) -> tuple[Any, ...]:
+    """What a normalizer keeps besides tensors, and its map may use: numbers become constants."""
+    kept = {} if normalizer is None else vars(normalizer)
+    return tuple((k, v) for k, v in sorted(kept.items()) if isinstance(v, bool | int | float | str))

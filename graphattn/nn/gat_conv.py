@@ -115,17 +115,19 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         inputs = self._edge_inputs(edges, edge_attr)
         if target is not None:
             inputs["target_logit"] = (target * self.att_dst).sum(-1)
-        out, weights = attend(
+        wants_weights = bool(return_attention_weights)
+        attended = attend(
             edges,
             source_logit=(source * self.att_src).sum(-1),
             source=source,
             negative_slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0,
-            return_dropped=True,
+            return_dropped=wants_weights,
             **inputs,
         )
+        out, weights = attended if wants_weights else (attended, None)
         out = self.finish(out, x_target)
-        if return_attention_weights:
+        if wants_weights:
             return out, (edge_index_used(edges, edge_index), weights)
         return out
 

@@ -108,18 +108,20 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         edges = self.structure(
             edge_index, source.shape[0], target.shape[0], self_loops=self.add_self_loops
         )
-        out, weights = attend(
+        wants_weights = bool(return_attention_weights)
+        attended = attend(
             edges,
             target=target,
             source=source,
             attention=self.att[0],
             negative_slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0,
-            return_dropped=True,
+            return_dropped=wants_weights,
             **self._edge_inputs(edges, edge_attr),
         )
+        out, weights = attended if wants_weights else (attended, None)
         out = self.finish(out, x_target)
-        if return_attention_weights:
+        if wants_weights:
             return out, (edge_index_used(edges, edge_index), weights)
         return out
 

@@ -99,15 +99,17 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         value = self.lin_value(x_source).view(shape)
 
         edges = self.structure(edge_index, key.shape[0], query.shape[0])
-        out, weights = attend(
+        wants_weights = isinstance(return_attention_weights, bool)
+        attended = attend(
             edges,
             query=query,
             key=key,
             value=value,
             dropout=self.dropout if self.training else 0.0,
-            return_weights=True,
+            return_weights=wants_weights,
             **self._edge_inputs(edges, edge_attr),
         )
+        out, weights = attended if wants_weights else (attended, None)
         out = out.flatten(1) if self.concat else out.mean(1)
         if self.root_weight:
             root = self.lin_skip(x_target)
@@ -116,7 +118,7 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
                 out = gate * root + (1 - gate) * out
             else:
                 out = out + root
-        if isinstance(return_attention_weights, bool):
+        if wants_weights:
             return out, (edge_index_used(edges, edge_index), weights)
         return out
 

@@ -1,6 +1,37 @@
 """How the logits of a target's edges become weights."""
 
+from graphattn.normalizers.fused import FusedNormalizer, is_fused
+from graphattn.normalizers.maps import (
+    ClampedSoftmax,
+    Identity,
+    Laplace,
+    ReLUSum,
+    Sigmoid,
+    SoftplusSum,
+)
 from graphattn.normalizers.normalizer import Normalizer
-from graphattn.normalizers.softmax import Softmax
+from graphattn.normalizers.softmax import SinkSoftmax, Softmax, SoftmaxOne
+from graphattn.normalizers.sparse import AdaptiveEntmax, Entmax, Entmax15, Sparsemax
+from graphattn.normalizers.standardize import Standardize
+from graphattn.normalizers.symmetric import SymmetricDegree
 
-__all__ = ["Normalizer", "Softmax"]
+__all__ = [
+    "AdaptiveEntmax",
+    "ClampedSoftmax",
+    "Entmax",
+    "Entmax15",
+    "FusedNormalizer",
+    "Identity",
+    "Laplace",
+    "Normalizer",
+    "ReLUSum",
+    "Sigmoid",
+    "SinkSoftmax",
+    "Softmax",
+    "SoftmaxOne",
+    "SoftplusSum",
+    "Sparsemax",
+    "Standardize",
+    "SymmetricDegree",
+    "is_fused",
+]

@@ -1,37 +1,28 @@
-"""The backward passes of an edge program in C++: one by target row, one by source row."""
+"""The backward passes of an edge program in C++: one by target row, one by source row.
 
-import ctypes
+The pass by target leaves, for each edge and head, the weight after dropout and the gradient of the
+logit (of the program's weight, where there is no softmax); the pass by source reads them.
+"""
+
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.exponential import EXPONENTIAL
-from graphattn.kernels.cpp.gradients import (
-    add,
-    clear,
-    gradients_of,
-    merge,
-    parameters,
-    store_row,
-)
-from graphattn.kernels.cpp.launch import launch
-from graphattn.kernels.cpp.printer import (
-    c_name,
-    c_type,
-    indented,
-    prefetch,
-    print_steps,
-    row_pointers,
-)
+from graphattn.kernels.cpp.expressions import HALVES, c_type, stored_type
+from graphattn.kernels.cpp.gradients import Gradients
+from graphattn.kernels.cpp.launch import Kernel
+from graphattn.kernels.cpp.memory import empty
+from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
+from graphattn.kernels.cpp.printer import print_stages
+from graphattn.kernels.cpp.pulls import pull_text, row_text
+from graphattn.kernels.cpp.stages import local, needed, product, shared, without
+from graphattn.kernels.cpp.walk import End, Pass, row_size
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
 
 # Inputs whose gradients a pass can form: each row's edges are walked by one thread, in order.
 ROLES = {"target": ("target", "edge", "shared"), "source": ("source",)}
-End = Literal["target", "source"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +30,11 @@ class Cotangents:
     """What arrives from the layers above, and what the forward pass left for here.
 
     Attributes:
-        output: Gradient of the output, ``(N, H, C)``, of the type that sums have.
-        log_sum_exp: ``(N, H)``, from the forward pass.
-        delta: Sum over each target's edges of weight times the weight's gradient, ``(N, H)``.
+        grad_output: Gradient of the output, ``(N, H, C)``, of the type that sums have.
+        output: The output, likewise.
+        norm: From the forward pass.
+        delta: Sum over each target's edges of weight times the gradient of the returned weight,
+            ``(N, H)``, if weights were returned.
         keep: 1 where dropout kept the weight, ``(E, H)``, uint8; ``None`` without dropout.
         scale: What a kept weight is multiplied by.
         weights: Gradient of the weights before dropout, ``(E, H)``, if they were returned.
@@ -49,9 +42,10 @@ class Cotangents:
         edge_output: Gradient of the edge output, ``(E, ...)``, if there is one.
     """
 
-    output: Tensor
-    log_sum_exp: Tensor
-    delta: Tensor
+    grad_output: Tensor | None
+    output: Tensor | None
+    norm: Tensor | None
+    delta: Tensor | None
     keep: Tensor | None
     scale: float
     weights: Tensor | None
@@ -59,176 +53,180 @@ class Cotangents:
     edge_output: Tensor | None
 
     def tensors(self) -> list[Tensor | None]:
-        """In the order in which the kernel takes them."""
-        return [
-            self.output,
-            self.log_sum_exp,
-            self.delta,
-            self.keep,
-            self.weights,
-            self.logits,
-            self.edge_output,
-        ]
+        """In the order in which the kernels take them."""
+        of_targets = [self.grad_output, self.output, self.norm, self.delta]
+        return [*of_targets, self.keep, self.weights, self.logits, self.edge_output]
 
 
 def backward(
-    library: ctypes.CDLL,
+    kernel: Kernel,
     program: Program,
     rows: Rows,
     inputs: Mapping[str, Tensor],
     cotangents: Cotangents,
+    state: Tensor | None,
 ) -> dict[str, Tensor]:
     """Gradients of those inputs that ``program`` computes them for.
 
     Args:
-        library: The compiled ``source(end, program, ...)`` for the type of ``rows.neighbor``.
+        kernel: The compiled pass for ``program`` and the type of ``rows.neighbor``.
         program: A derivative of the program that ran forward; see ``derivative``.
         rows: The edges, by target or by source.
-        inputs: As in the forward pass.
+        inputs: As in the forward pass, contiguous.
         cotangents: What arrives.
+        state: Two numbers for each edge and head, ``(E, 2, H)``, from one pass to the other.
 
     Returns:
         Gradients by input, of the inputs' shapes; zeros where no edge adds anything.
     """
-    names = [name.removeprefix("grad.") for name in gradients_of(program)]
-    gradients, partial = {}, {}
-    for name in names:
-        spec = program.inputs[name]
-        gradients[name] = torch.empty_like(inputs[name], memory_format=torch.contiguous_format)
-        if spec.role == "shared":
-            shape = (rows.chunks.shape[0] - 1, inputs[name].numel())
-            partial[name] = torch.empty(shape, dtype=program.sum_dtype)
-    given = [inputs[name].contiguous() for name in program.inputs if name in inputs]
-    arriving = [None if t is None else t.contiguous() for t in cotangents.tensors()]
-    made = [*gradients.values(), *partial.values()]
-    launch(library.backward, rows, cotangents.scale, [*given, *arriving, *made])
+    gradients, partial = {}, []
+    for output in program.outputs:
+        if not output.startswith("grad."):
+            continue
+        name = output.removeprefix("grad.")
+        gradients[name] = empty(tuple(inputs[name].shape), inputs[name].dtype)
+        if program.inputs[name].role == "shared":
+            shape = (rows.chunks.count, inputs[name].numel())
+            partial.append(empty(shape, program.sum_dtype))
+    given = [inputs[name] for name in program.inputs if name in inputs]
+    made = [*gradients.values(), *partial]
+    kernel(rows, cotangents.scale, [*given, *cotangents.tensors(), state, *made])
     return gradients
 
 
-def source(end: End, program: Program, index_type: str = "int32_t") -> str:
-    """The C++ of a backward pass, as it is compiled.
+def backward_kernel(end: End, derivative: Program, index_type: str) -> Kernel:
+    """A backward pass, compiled; see ``backward_pass``.
+
+    Raises:
+        TypeError: If the program has an element type that this backend does not know.
+        CompilerNotFoundError: If there is no C++ compiler.
+        CompilationError: If the compiler fails.
+    """
+    found = backward_pass(end, derivative, index_type)
+    return Kernel(found.source(), row_size(found.fields), derivative.sum_dtype)
+
+
+def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") -> Pass:
+    """The C++ of a backward pass.
 
     Args:
-        end: The end of the edges that a row is; ``ROLES`` says whose gradients that allows.
-        program: A derivative.
+        end: ``"target"`` or ``"source"``: by whose rows it walks.
+        derivative: Of what ran forward, by those inputs whose gradients this pass forms.
         index_type: C++ type of positions.
     """
-    other = "source" if end == "target" else "target"
-    sum_type = c_type(program.sum_dtype)
-    before, after = _split(program)
-    edge_output = program.outputs.get("edge_output")
-    gradients = gradients_of(program)
-    logits_type = c_type(program.dtype(program.outputs["logits"]))
-    return _TEMPLATE.format(
-        exponential=EXPONENTIAL,
+    whole, gradients, stages = _stages(end, derivative)
+    common, before, after = print_stages(whole, stages)
+    other: End = "source" if end == "target" else "target"
+    heads, dtype = derivative.num_heads, derivative.sum_dtype
+    channels = derivative.channels if "message" in derivative.outputs else 0
+    further = {}
+    if end == "source" and derivative.reduction != "edges":
+        further = {
+            "all_grad_output": (heads * channels, dtype.itemsize, "ahead"),
+            "state": (2 * heads, dtype.itemsize, "twin[later]"),
+        }
+    ends = f"const int64_t {other} = neighbor[position], edge = order[position];"
+    has_halves = [step.dtype in HALVES for step in whole.steps]
+    has_halves += [spec.dtype in HALVES for spec in whole.inputs.values()]
+    return Pass(
+        comment=_COMMENTS[end],
         end=end,
-        other=other,
-        sum_type=sum_type,
-        logits_type=logits_type,
-        message_type=c_type(program.dtype(program.outputs["message"])),
-        edge_output_type=c_type(program.dtype(edge_output)) if edge_output else "float",
+        fields=gradients.fields(),
+        merge=gradients.merge(),
+        parameters=[*parameters(derivative), *_arriving(derivative), *gradients.parameters()],
+        shared="\n".join([row_pointers(derivative, ("shared",)), common]),
+        chunk=gradients.chunk(),
+        row="\n".join(
+            [row_pointers(derivative, (end,)), row_text(derivative) if end == "target" else ""]
+        ),
+        edge="\n".join(
+            [
+                ends,
+                prefetch(derivative, other, further),
+                row_pointers(derivative, (other, "edge")),
+                _EDGE_OUTPUT.format(size=_edge_size(derivative)),
+                before,
+                pull_text(end, derivative),
+                after,
+            ]
+        ),
+        finish=gradients.finish(),
+        finale=gradients.finale(),
+        types=f"using sum_t = {c_type(dtype)};",
         index_type=index_type,
-        heads=program.num_heads,
-        channels=program.channels,
-        edge_output_size=program.size(edge_output) if edge_output else 0,
-        parameters=",\n    ".join(parameters(program, gradients)),
-        shared_rows=row_pointers(program, ("shared",)),
-        shared_steps=indented(print_steps(program, _shared(program)), 2),
-        row_rows=indented(row_pointers(program, (end,)), 6),
-        prefetch=indented(prefetch(program, other, f"ptr[{end} + 1]"), 8),
-        edge_rows=indented(row_pointers(program, (other, "edge")), 8),
-        before=indented(print_steps(program, before), 8),
-        after=indented(print_steps(program, after), 8),
-        clear_chunk=indented(clear(program, gradients, ("shared",), sum_type), 4),
-        clear_row=indented(clear(program, gradients, (end,), sum_type), 6),
-        add=indented(add(program, gradients, end), 8),
-        store_row=indented(store_row(program, gradients, end), 6),
-        merge=indented(merge(program, gradients), 2),
-        logits=c_name(program.outputs["logits"]),
-        message=c_name(program.outputs["message"]),
+        uses_halves=any(has_halves),
     )
 
 
-def _shared(program: Program) -> list[Step]:
-    return [step for step in program.steps if not step.per_edge]
+_COMMENTS = {
+    "target": "Backward by target row: the weights again, then gradients of target, edge, shared.",
+    "source": "Backward by source row, from the weights and gradients that the other pass left.",
+}
+_EDGE_OUTPUT = """\
+const auto* grad_of_edge_5f_output = all_grad_edge_output + edge * {size};"""
 
 
-def _split(program: Program) -> tuple[list[Step], list[Step]]:
-    """Steps that run before the gradients of logits and message are known, and those after."""
-    waiting = {name for name, spec in program.inputs.items() if spec.role == "cotangent"}
-    before: list[Step] = []
-    after: list[Step] = []
-    for step in program.steps:
-        if step.per_edge:
-            waits = any(value in waiting for value in step.inputs if isinstance(value, str))
-            waiting.update({step.name} if waits else ())
-            (after if waits else before).append(step)
-    return before, after
+def _edge_size(program: Program) -> int:
+    value = program.outputs.get("edge_output")
+    return 0 if value is None else program.size(value)
 
 
-# Double braces are braces of C++. Chunks are cut by the structure alone and each has sums of its
-# own for shared inputs, merged in order: the bits do not depend on the number of threads.
-_TEMPLATE = """\
-#include <array>
-#include <limits>
-{exponential}
-using sum_t = {sum_type};
-using logits_t = {logits_type};
-using message_t = {message_type};
-using edge_output_t = {edge_output_type};
+def _arriving(program: Program) -> list[tuple[str, str]]:
+    outputs = program.outputs
+    types = {
+        name: stored_type(program.dtype(outputs[name])) if name in outputs else "float"
+        for name in ("logits", "weights", "edge_output")
+    }
+    # Weights are returned in the type of the logits where they are made from them.
+    weights = types["weights"] if "weights" in outputs else types["logits"]
+    of_targets = ("all_grad_output", "all_output", "norm", "delta")
+    return [
+        *(("const sum_t*", name) for name in of_targets),
+        ("const uint8_t*", "keep"),
+        (f"const {weights}*", "all_grad_weights"),
+        (f"const {types['logits']}*", "all_grad_logits"),
+        (f"const {types['edge_output']}*", "all_grad_edge_output"),
+        ("sum_t*", "state"),
+    ]
 
-// Backward by {end} row: the logits and messages again, their gradients, those of the inputs.
-extern "C" void backward(
-    int64_t num_chunks, int num_threads, double scale,
-    const int64_t* chunks, const int64_t* ptr, const {index_type}* neighbor,
-    const {index_type}* order,
-    {parameters}) {{
-  const sum_t infinity = std::numeric_limits<sum_t>::infinity();
-  {shared_rows}
-  {shared_steps}
-  #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
-  for (int64_t chunk = 0; chunk < num_chunks; ++chunk) {{
-    {clear_chunk}
-    for (int64_t {end} = chunks[chunk]; {end} < chunks[chunk + 1]; ++{end}) {{
-      {row_rows}
-      {clear_row}
-      for (int64_t position = ptr[{end}]; position < ptr[{end} + 1]; ++position) {{
-        const int64_t {other} = neighbor[position], edge = order[position];
-        {prefetch}
-        {edge_rows}
-        {before}
-        logits_t in_grad_2e_logits[{heads}];
-        message_t in_grad_2e_message[{heads} * {channels}];
-        sum_t weights[{heads}];
-        #pragma omp simd
-        for (int h = 0; h < {heads}; ++h) {{
-          const sum_t shift = log_sum_exp[target * {heads} + h];
-          weights[h] = shift == -infinity ? 0 : exponential({logits}[h] - shift);
-        }}
-        for (int h = 0; h < {heads}; ++h) {{
-          const sum_t weight = weights[h];
-          const sum_t kept = keep == nullptr ? 1 : keep[edge * {heads} + h] * sum_t(scale);
-          const sum_t* row = grad_output + (target * {heads} + h) * {channels};
-          sum_t pull = 0;
-          #pragma omp simd reduction(+:pull)
-          for (int c = 0; c < {channels}; ++c) {{
-            pull += row[c] * {message}[h * {channels} + c];
-            in_grad_2e_message[h * {channels} + c] = weight * kept * row[c];
-          }}
-          pull *= kept;
-          if (grad_weights != nullptr) pull += grad_weights[edge * {heads} + h];
-          sum_t gradient = weight == 0 ? 0 : weight * (pull - delta[target * {heads} + h]);
-          if (grad_logits != nullptr) gradient += grad_logits[edge * {heads} + h];
-          in_grad_2e_logits[h] = gradient;
-        }}
-        const edge_output_t* in_grad_2e_edge_5f_output =
-            grad_edge_output + edge * {edge_output_size};
-        {after}
-        {add}
-      }}
-      {store_row}
-    }}
-  }}
-  {merge}
-}}
-"""
+
+def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[list[Step]]]:
+    """Shared steps, those from which the weights' gradients are made, those made from these."""
+    dtype, outputs = derivative.sum_dtype, derivative.outputs
+    inputs, steps, first = dict(derivative.inputs), list(derivative.steps), []
+    for name in ("logits", "weights"):
+        if name in outputs:
+            inputs[f"grad.{name}"] = local((derivative.num_heads,), dtype)
+            shape = derivative.shape(outputs[name])
+            first.append(Step(f"@{name}", "copy", (outputs[name],), {}, shape, dtype, True))
+    if "message" in outputs:
+        shape = derivative.shape(outputs["message"])
+        inputs |= {"@grad_output": local(shape[1:], dtype), "@kept": local(shape[1:2], dtype)}
+        # The gradient of a message is that of the output times the weight.
+        own = product("%grad_message", "@kept", "@grad_output", shape, dtype)
+        steps = [*own, *(_renamed(step, "grad.message", own[-1].name) for step in steps)]
+        outputs = {
+            name: own[-1].name if value == "grad.message" else value
+            for name, value in outputs.items()
+        }
+        pull = ("@grad_output", outputs["message"])
+        first.append(Step("%pulled", "mul", pull, {}, shape, dtype, True))
+        total = (
+            ("sum", ("%pulled",), {"axes": (2,)}) if shape[2] > 1 else ("view", ("%pulled",), {})
+        )
+        first.append(Step("%pulled_head", *total, shape[:2], dtype, True))
+        first.append(Step("@pull", "copy", ("%pulled_head",), {}, shape[:2], dtype, True))
+    whole = replace(derivative, inputs=inputs, steps=tuple(steps), outputs=outputs)
+    gradients = Gradients(whole, end)
+    first = first if end == "target" else []
+    last = gradients.effects()
+    whole = replace(whole, steps=(*steps, *first, *last))
+    common = shared(steps)
+    before = without(needed(whole, [step.name for step in first]), common)
+    after = without(needed(whole, [step.name for step in last]), [*common, *before])
+    return whole, gradients, [common, before, after]
+
+
+def _renamed(step: Step, old: str, new: str) -> Step:
+    inputs = tuple(new if value == old else value for value in step.inputs)
+    return replace(step, inputs=inputs)

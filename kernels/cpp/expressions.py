@@ -4,13 +4,18 @@ import math
 
 import torch
 
-TYPES = {
+# What is computed with, and what lies in memory: half precision is computed in float.
+_COMPUTED = {
     torch.float32: "float",
     torch.float64: "double",
+    torch.bfloat16: "float",
+    torch.float16: "float",
     torch.int64: "int64_t",
     torch.int32: "int32_t",
     torch.bool: "bool",
 }
+HALVES = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+_STORED = {**_COMPUTED, **HALVES}
 
 _FUNCTIONS = {
     "abs": "std::abs",
@@ -47,6 +52,7 @@ _FUNCTIONS = {
 }
 _EXPRESSIONS = {
     "add": "{0} + {1}",
+    "copy": "{0}",
     "detach": "{0}",
     "div": "{0} / {1}",
     "eq": "{0} == {1}",
@@ -57,9 +63,8 @@ _EXPRESSIONS = {
     "logical_not": "!({0} != 0)",
     "logical_or": "({0} != 0) || ({1} != 0)",
     "lt": "{0} < {1}",
-    # NaN wins over every number.
-    "maximum": "({0} > {1} || {0} != {0}) ? {0} : {1}",
-    "minimum": "({0} < {1} || {0} != {0}) ? {0} : {1}",
+    "maximum": "larger({0}, {1})",
+    "minimum": "smaller({0}, {1})",
     "mul": "{0} * {1}",
     "ne": "{0} != {1}",
     "neg": "-{0}",
@@ -71,6 +76,25 @@ _EXPRESSIONS = {
     "sub": "{0} - {1}",
     "where": "{0} ? {1} : {2}",
 }
+
+
+def c_type(dtype: torch.dtype) -> str:
+    """The C++ type that values of an element type are computed in."""
+    return _known(_COMPUTED, dtype)
+
+
+def stored_type(dtype: torch.dtype) -> str:
+    """The C++ type of a tensor's memory."""
+    return _known(_STORED, dtype)
+
+
+def _known(types: dict[torch.dtype, str], dtype: torch.dtype) -> str:
+    if dtype not in types:
+        known = ", ".join(str(known).removeprefix("torch.") for known in types)
+        raise TypeError(
+            f'backend "cpp" knows {known}, got {dtype}: cast the inputs, or use backend="reference"'
+        )
+    return types[dtype]
 
 
 def expression(operation: str, operands: list[str]) -> str:

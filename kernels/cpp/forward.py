@@ -1,82 +1,100 @@
 """The forward pass of an edge program in C++: one walk over the edges into each target."""
 
-import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.exponential import EXPONENTIAL
-from graphattn.kernels.cpp.launch import launch
-from graphattn.kernels.cpp.printer import (
-    c_name,
-    c_type,
-    indented,
-    prefetch,
-    print_steps,
-    row_pointers,
+from graphattn.kernels.cpp.expressions import HALVES, c_type, stored_type
+from graphattn.kernels.cpp.launch import Kernel
+from graphattn.kernels.cpp.memory import empty
+from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
+from graphattn.kernels.cpp.printer import print_stages
+from graphattn.kernels.cpp.reductions import (
+    clear_text,
+    fields,
+    finish_text,
+    merge_text,
+    weight_text,
 )
+from graphattn.kernels.cpp.stages import effect, local, needed, product, shared, without
+from graphattn.kernels.cpp.walk import Pass, row_size
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.kernels.program import Program
+from graphattn.kernels.program import Program, Step
 
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What the forward pass of softmax attention leaves.
+    """What the forward pass leaves; ``None`` where the program has no such thing.
 
     Attributes:
-        output: ``(N, H, C)``; zero for a target without edges or with logits of −inf alone.
-        log_sum_exp: Of the logits of each target, ``(N, H)``; −inf for such a target.
+        output: ``(N, H, C)``, of the type that sums have; zero for a target without weight.
+        norm: By softmax, a number that is taken off each target's logits, and the sum of the
+            exponentials of what is left, ``(N, 2, H)``; by a sum of weights, this sum, ``(N, H)``.
+            The first is −inf, or the sum zero, for a target without weight.
         logits: ``(E, H)``, in the order of the structure, if they were asked for.
+        weights: As the program has them, before they are divided; likewise.
         edge_output: ``(E, ...)``, in the order of the structure, if the program has one.
     """
 
-    output: Tensor
-    log_sum_exp: Tensor
+    output: Tensor | None
+    norm: Tensor | None
     logits: Tensor | None
+    weights: Tensor | None
     edge_output: Tensor | None
 
 
 def forward(
-    library: ctypes.CDLL,
+    kernel: Kernel,
     program: Program,
     rows: Rows,
     inputs: Mapping[str, Tensor],
     *,
     keep: Tensor | None = None,
     scale: float = 1.0,
+    sink: Tensor | None = None,
     want_logits: bool = False,
+    want_weights: bool = False,
 ) -> ForwardResult:
-    """Softmax attention, compiled for this processor.
+    """Attention, compiled for this processor.
 
     Args:
-        library: The compiled ``source(program, ...)`` for the type of ``rows.neighbor``.
-        program: What every edge computes, in float32 or float64.
+        kernel: The compiled ``source(program, ...)`` for the type of ``rows.neighbor``.
+        program: What every edge computes.
         rows: The edges into each target.
         inputs: By name, on the CPU: rows for targets, sources and edges of the structure, or whole.
         keep: 1 where dropout keeps a weight, ``(E, H)``, uint8, in the order of the structure.
         scale: What a kept weight is multiplied by.
-        want_logits: Whether to return the logits.
+        sink: A logit that takes part in every target's softmax without a message, ``(H,)``.
+        want_logits: Whether to return the logits, if the program has some.
+        want_weights: Whether to return the program's weights, if it has some.
     """
     num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
-    heads, channels = program.num_heads, program.channels
-    dtype = program.sum_dtype
-    output = torch.empty(num_targets, heads, channels, dtype=dtype)
-    log_sum_exp = torch.empty(num_targets, heads, dtype=dtype)
-    logits = edge_output = None
-    if want_logits:
-        logits = torch.empty(num_edges, heads, dtype=program.dtype(program.outputs["logits"]))
-    if "edge_output" in program.outputs:
-        name = program.outputs["edge_output"]
-        edge_output = torch.empty(num_edges, *program.shape(name)[1:], dtype=program.dtype(name))
+    heads, outputs, dtype = program.num_heads, program.outputs, program.sum_dtype
+
+    def of_edges(name: str, is_wanted: bool = True) -> Tensor | None:
+        if name not in outputs or not is_wanted:
+            return None
+        value = outputs[name]
+        return empty((num_edges, *program.shape(value)[1:]), program.dtype(value))
+
+    output = norm = None
+    if program.reduction != "edges":
+        output = empty((num_targets, heads, program.channels), dtype)
+    if program.reduction in ("softmax", "sum"):
+        numbers = (2, heads) if program.reduction == "softmax" else (heads,)
+        norm = empty((num_targets, *numbers), dtype)
+    logits = of_edges("logits", want_logits)
+    weights = of_edges("weights", want_weights)
+    edge_output = of_edges("edge_output")
     given = [inputs[name].contiguous() for name in program.inputs]
-    launch(library.forward, rows, scale, [*given, keep, output, log_sum_exp, logits, edge_output])
-    return ForwardResult(output, log_sum_exp, logits, edge_output)
+    made = [output, norm, logits, weights, edge_output]
+    kernel(rows, scale, [*given, keep, sink, *made])
+    return ForwardResult(output, norm, logits, weights, edge_output)
 
 
-def source(program: Program, index_type: str = "int32_t") -> str:
-    """The C++ of the forward pass, as it is compiled.
+def forward_kernel(program: Program, index_type: str) -> Kernel:
+    """The forward pass of a program, compiled.
 
     Args:
         program: What every edge computes.
@@ -84,108 +102,79 @@ def source(program: Program, index_type: str = "int32_t") -> str:
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
+        CompilerNotFoundError: If there is no C++ compiler.
+        CompilationError: If the compiler fails.
     """
-    logits, message = (program.outputs[name] for name in ("logits", "message"))
-    edge_output = program.outputs.get("edge_output")
-    store_edge_output = ""
-    if edge_output is not None:
-        size = program.size(edge_output)
-        at = f"all_edge_output[edge * {size} + i]"
-        store_edge_output = f"for (int i = 0; i < {size}; ++i) {at} = {c_name(edge_output)}[i];"
-    parameters = [
-        f"const {c_type(spec.dtype)}* {spec.role}_{c_name(name)}"
-        for name, spec in program.inputs.items()
-    ]
-    return _TEMPLATE.format(
-        exponential=EXPONENTIAL,
-        sum_type=c_type(program.sum_dtype),
-        logits_type=c_type(program.dtype(logits)),
-        edge_output_type=c_type(program.dtype(edge_output)) if edge_output else "float",
+    found = forward_pass(program, index_type)
+    return Kernel(found.source(), row_size(found.fields), program.sum_dtype)
+
+
+def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
+    """The C++ of the forward pass; see ``forward_kernel``."""
+    whole, stages = _stages(program)
+    common, before, after = print_stages(whole, stages)
+    outputs = program.outputs
+    types = {
+        name: stored_type(program.dtype(outputs[name])) if name in outputs else "float"
+        for name in ("logits", "weights", "edge_output")
+    }
+    return Pass(
+        comment="Forward by target row: logits, weights in one walk, weighted sum.",
+        end="target",
+        fields=fields(program),
+        merge=merge_text(program),
+        clear=clear_text(program),
+        parameters=[
+            *parameters(program),
+            ("const uint8_t*", "keep"),
+            ("const sum_t*", "sink"),
+            ("sum_t*", "out"),
+            ("sum_t*", "norm"),
+            *((f"{types[name]}*", f"all_{name}") for name in ("logits", "weights", "edge_output")),
+        ],
+        shared="\n".join([row_pointers(program, ("shared",)), common]),
+        row=row_pointers(program, ("target",)),
+        edge="\n".join(
+            [
+                "const int64_t source = neighbor[position], edge = order[position];",
+                prefetch(program, "source", {}),
+                row_pointers(program, ("source", "edge")),
+                before,
+                weight_text(program),
+                after,
+            ]
+        ),
+        finish=finish_text(program),
+        types=f"using sum_t = {c_type(program.sum_dtype)};",
         index_type=index_type,
-        parameters="".join(f"{parameter},\n    " for parameter in parameters),
-        shared_rows=row_pointers(program, ("shared",)),
-        shared_steps=indented(
-            print_steps(program, [step for step in program.steps if not step.per_edge]), 2
-        ),
-        target_rows=indented(row_pointers(program, ("target",)), 4),
-        prefetch=indented(prefetch(program, "source", "ptr[target + 1]"), 6),
-        edge_rows=indented(row_pointers(program, ("source", "edge")), 6),
-        edge_steps=indented(
-            print_steps(program, [step for step in program.steps if step.per_edge]), 6
-        ),
-        store_edge_output=store_edge_output,
-        heads=program.num_heads,
-        channels=program.channels,
-        logits=c_name(logits),
-        message=c_name(message),
+        uses_halves=any(spec.dtype in HALVES for spec in program.inputs.values())
+        or any(step.dtype in HALVES for step in program.steps),
     )
 
 
-# Double braces are braces of C++. The shift is finite even where all logits are -inf, so that -inf
-# less -inf never arises; a NaN becomes the largest logit and with it the whole row and head.
-_TEMPLATE = """\
-#include <array>
-#include <limits>
-{exponential}
-
-// Forward by target row: logits, softmax in one walk, weighted sum, log-sum-exp.
-extern "C" void forward(
-    int64_t num_chunks, int num_threads, double scale,
-    const int64_t* chunks, const int64_t* ptr, const {index_type}* neighbor,
-    const {index_type}* order,
-    {parameters}const uint8_t* keep,
-    {sum_type}* out, {sum_type}* log_sum_exp, {logits_type}* all_logits,
-    {edge_output_type}* all_edge_output) {{
-  using sum_t = {sum_type};
-  const sum_t infinity = std::numeric_limits<sum_t>::infinity();
-  {shared_rows}
-  {shared_steps}
-  #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
-  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)
-  for (int64_t target = chunks[chunk]; target < chunks[chunk + 1]; ++target) {{
-    sum_t largest[{heads}], total[{heads}], sum[{heads} * {channels}];
-    for (int h = 0; h < {heads}; ++h) largest[h] = -infinity, total[h] = 0;
-    for (int i = 0; i < {heads} * {channels}; ++i) sum[i] = 0;
-    {target_rows}
-    for (int64_t position = ptr[target]; position < ptr[target + 1]; ++position) {{
-      const int64_t source = neighbor[position], edge = order[position];
-      {prefetch}
-      {edge_rows}
-      {edge_steps}
-      {store_edge_output}
-      sum_t rescale[{heads}], weight[{heads}];
-      bool is_rescaled = false;
-      #pragma omp simd reduction(||:is_rescaled)
-      for (int h = 0; h < {heads}; ++h) {{
-        const sum_t logit = {logits}[h];
-        const bool is_larger = logit > largest[h] || logit != logit;
-        const sum_t shift = is_larger ? logit : largest[h];
-        const sum_t finite = shift == -infinity ? 0 : shift;
-        rescale[h] = exponential(largest[h] - finite);
-        weight[h] = exponential(logit - finite);
-        total[h] = total[h] * rescale[h] + weight[h];
-        largest[h] = shift;
-        is_rescaled = is_rescaled || is_larger;
-      }}
-      if (all_logits != nullptr)
-        for (int h = 0; h < {heads}; ++h) all_logits[edge * {heads} + h] = {logits}[h];
-      if (keep != nullptr)
-        for (int h = 0; h < {heads}; ++h) weight[h] *= keep[edge * {heads} + h] * sum_t(scale);
-      if (is_rescaled)
-        for (int h = 0; h < {heads}; ++h)
-          for (int c = 0; c < {channels}; ++c) sum[h * {channels} + c] *= rescale[h];
-      for (int h = 0; h < {heads}; ++h)
-        for (int c = 0; c < {channels}; ++c)
-          sum[h * {channels} + c] += weight[h] * {message}[h * {channels} + c];
-    }}
-    for (int h = 0; h < {heads}; ++h) {{
-      const bool is_empty = total[h] == 0;
-      for (int c = 0; c < {channels}; ++c) {{
-        const int i = h * {channels} + c;
-        out[target * {heads} * {channels} + i] = is_empty ? 0 : sum[i] / total[h];
-      }}
-      log_sum_exp[target * {heads} + h] = is_empty ? -infinity : largest[h] + std::log(total[h]);
-    }}
-  }}
-}}
-"""
+def _stages(program: Program) -> tuple[Program, list[list[Step]]]:
+    """The program with what the kernel does besides: shared steps, to the weights, after them."""
+    outputs, dtype = program.outputs, program.sum_dtype
+    steps = list(program.steps)
+    first, last = [], []
+    for name in ("logits", "weights"):
+        if name in outputs:
+            shape = program.shape(outputs[name])
+            first.append(Step(f"@{name}", "copy", (outputs[name],), {}, shape, dtype, True))
+    if "edge_output" in outputs:
+        size = program.size(outputs["edge_output"])
+        first.append(
+            effect("write", outputs["edge_output"], f"(all_edge_output + edge * {size})", program)
+        )
+    extra = {}
+    if "message" in outputs:
+        extra["@weight"] = local((program.num_heads,), dtype)
+        shape = program.shape(outputs["message"])
+        last = product("%weighted", "@weight", outputs["message"], shape, dtype)
+        last.append(Step("%sum", "add_to", ("%weighted",), {"into": "row.sum"}, shape, dtype, True))
+    whole = replace(
+        program, inputs=program.inputs | extra, steps=(*steps, *first, *last), outputs={}
+    )
+    common = shared(steps)
+    before = without(needed(whole, [step.name for step in first]), common)
+    return whole, [common, before, without(whole.steps, [*common, *before])]

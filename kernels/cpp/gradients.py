@@ -1,98 +1,90 @@
-"""The C++ by which a backward pass sums and stores gradients."""
+"""How a backward pass sums gradients: over a row's edges, over all edges, or for one edge."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
-from graphattn.kernels.cpp.printer import c_name, c_type
-from graphattn.kernels.program import Program
-
-
-def gradients_of(program: Program) -> dict[str, str]:
-    """The values of a derivative that are gradients, by ``"grad.INPUT"``."""
-    return {name: value for name, value in program.outputs.items() if name.startswith("grad.")}
+from graphattn.kernels.cpp.expressions import stored_type
+from graphattn.kernels.cpp.names import c_name
+from graphattn.kernels.cpp.stages import effect
+from graphattn.kernels.program import Program, Step
 
 
-def parameters(program: Program, gradients: Mapping[str, str]) -> list[str]:
-    """Of the kernel: inputs, what arrives, gradients, partial sums of shared gradients."""
-    given = []
-    for name, spec in program.inputs.items():
-        if spec.role != "cotangent":
-            given.append(f"const {c_type(spec.dtype)}* {spec.role}_{c_name(name)}")
-    given += [
-        "const sum_t* grad_output",
-        "const sum_t* log_sum_exp",
-        "const sum_t* delta",
-        "const uint8_t* keep",
-        "const logits_t* grad_weights",
-        "const logits_t* grad_logits",
-        "const edge_output_t* grad_edge_output",
-    ]
-    shared = []
-    for gradient in gradients:
-        name = gradient.removeprefix("grad.")
-        spec = program.inputs[name]
-        given.append(f"{c_type(spec.dtype)}* {_gradient_name(name)}")
-        if spec.role == "shared":
-            shared.append(f"sum_t* partial_{c_name(name)}")
-    return given + shared
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients that a pass forms.
 
+    Attributes:
+        program: A derivative; its outputs ``"grad.INPUT"`` are what an edge adds to them.
+        end: The end of the edges that the pass has rows of.
+    """
 
-def _gradient_name(name: str) -> str:
-    return f"gradient_{c_name(name)}"
+    program: Program
+    end: str
 
+    def of(self, *roles: str) -> list[tuple[str, int]]:
+        """Inputs of some roles that have a gradient here, and their sizes."""
+        outputs, specs = self.program.outputs, self.program.inputs
+        names = [name.removeprefix("grad.") for name in outputs if name.startswith("grad.")]
+        return [(name, self.program.size(name)) for name in names if specs[name].role in roles]
 
-def _of_roles(program: Program, gradients: Mapping[str, str], *roles: str) -> list[tuple[str, int]]:
-    names = [gradient.removeprefix("grad.") for gradient in gradients]
-    return [(n, program.size(n)) for n in names if program.inputs[n].role in roles]
+    def fields(self) -> list[tuple[str, int]]:
+        """What is gathered over a row's edges."""
+        return [(c_name(name), size) for name, size in self.of(self.end)]
 
-
-def clear(
-    program: Program, gradients: Mapping[str, str], roles: tuple[str, ...], sum_type: str
-) -> str:
-    """Sums of zero: of a row's inputs, or of a chunk's part of the shared ones."""
-    lines = []
-    for name, size in _of_roles(program, gradients, *roles):
-        if program.inputs[name].role == "shared":
-            at = f"partial_{c_name(name)} + chunk * {size}"
-            lines.append(f"sum_t* sum_{c_name(name)} = {at};")
-        else:
-            lines.append(f"{sum_type} sum_{c_name(name)}[{size}];")
-        lines.append(f"for (int i = 0; i < {size}; ++i) sum_{c_name(name)}[i] = 0;")
-    return "\n".join(lines)
-
-
-def add(program: Program, gradients: Mapping[str, str], end: str) -> str:
-    """Adds what an edge gives to the sums, and writes what is the edge's own."""
-    lines = []
-    for name, size in _of_roles(program, gradients, end, "shared"):
-        value = c_name(gradients[f"grad.{name}"])
-        lines.append(f"for (int i = 0; i < {size}; ++i) sum_{c_name(name)}[i] += {value}[i];")
-    for name, size in _of_roles(program, gradients, "edge"):
-        value = c_name(gradients[f"grad.{name}"])
-        at = f"{_gradient_name(name)}[edge * {size} + i]"
-        lines.append(f"for (int i = 0; i < {size}; ++i) {at} = {value}[i];")
-    return "\n".join(lines)
-
-
-def store_row(program: Program, gradients: Mapping[str, str], end: str) -> str:
-    """Writes the sums of a finished row."""
-    lines = []
-    for name, size in _of_roles(program, gradients, end):
-        at = f"{_gradient_name(name)}[{end} * {size} + i]"
-        lines.append(f"for (int i = 0; i < {size}; ++i) {at} = sum_{c_name(name)}[i];")
-    return "\n".join(lines)
-
-
-def merge(program: Program, gradients: Mapping[str, str]) -> str:
-    """Adds the chunks' parts of the shared gradients, in order."""
-    lines = []
-    for name, size in _of_roles(program, gradients, "shared"):
-        partial = f"partial_{c_name(name)}"
-        lines += [
-            f"for (int i = 0; i < {size}; ++i) {{",
-            "  sum_t sum = 0;",
-            "  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)",
-            f"    sum += {partial}[chunk * {size} + i];",
-            f"  {_gradient_name(name)}[i] = sum;",
-            "}",
+    def parameters(self) -> list[tuple[str, str]]:
+        """Of the kernel: the gradients, and the parts of shared ones that chunks have found."""
+        specs = self.program.inputs
+        whole = [
+            (f"{stored_type(specs[name].dtype)}*", f"gradient_{c_name(name)}")
+            for name, _ in self.of("target", "source", "edge", "shared")
         ]
-    return "\n".join(lines)
+        return whole + [("sum_t*", f"partial_{c_name(name)}") for name, _ in self.of("shared")]
+
+    def effects(self) -> list[Step]:
+        """What is done with the values of an edge."""
+        made = []
+        for name, _ in self.of(self.end):
+            value = self.program.outputs[f"grad.{name}"]
+            made.append(effect("add_to", value, f"row.{c_name(name)}", self.program))
+        for name, _ in self.of("shared"):
+            value = self.program.outputs[f"grad.{name}"]
+            made.append(effect("add_to", value, f"sum_{c_name(name)}", self.program))
+        for name, size in self.of("edge"):
+            value = self.program.outputs[f"grad.{name}"]
+            into = f"(gradient_{c_name(name)} + edge * {size})"
+            made.append(effect("write", value, into, self.program))
+        return made
+
+    def merge(self) -> str:
+        """Joins what two chunks found for one row."""
+        return "\n".join(
+            f"for (int i = 0; i < {size}; ++i) row.{name}[i] += other.{name}[i];"
+            for name, size in self.fields()
+        )
+
+    def chunk(self) -> str:
+        """A chunk's own part of the gradients of shared inputs, zero to begin with."""
+        return "\n".join(
+            f"sum_t* sum_{c_name(name)} = partial_{c_name(name)} + chunk * {size};\n"
+            f"for (int i = 0; i < {size}; ++i) sum_{c_name(name)}[i] = 0;"
+            for name, size in self.of("shared")
+        )
+
+    def finish(self) -> str:
+        """Writes the sums of a finished row."""
+        return "\n".join(
+            f"for (int i = 0; i < {size}; ++i)\n"
+            f"  gradient_{name}[{self.end} * {size} + i] = row.{name}[i];"
+            for name, size in self.fields()
+        )
+
+    def finale(self) -> str:
+        """Adds the chunks' parts of the shared gradients, in order."""
+        return "\n".join(
+            f"for (int i = 0; i < {size}; ++i) {{\n"
+            "  sum_t sum = 0;\n"
+            "  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)\n"
+            f"    sum += partial_{c_name(name)}[chunk * {size} + i];\n"
+            f"  gradient_{c_name(name)}[i] = sum;\n"
+            "}"
+            for name, size in self.of("shared")
+        )

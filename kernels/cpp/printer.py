@@ -1,79 +1,43 @@
 """Prints the steps of an edge program as C++ for one edge.
 
-Every value is a small array in row-major order; a view of it is the same array. The C++ is meant to
-be read: arrays carry the names of the program, and one loop nest stands for one step.
+Every value is an array in row-major order, or a scalar within the loops that make it where nobody
+else reads it. The C++ is meant to be read: values carry the names of the program.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from graphattn.kernels.cpp.expressions import TYPES, expression, literal
-from graphattn.kernels.cpp.fusion import steps_inlined
+from graphattn.kernels.cpp.expressions import HALVES, c_type, expression, literal
+from graphattn.kernels.cpp.names import c_name
+from graphattn.kernels.cpp.nests import Nest, schedule, squeezed, steps_inlined
 from graphattn.kernels.program import Program, Step
 from graphattn.kernels.program.operations import POINTWISE, REDUCTIONS
 
-_AHEAD = 4  # edges between a prefetch and the use of it
+# Steps that only a kernel has. ``add_to`` and ``write`` put a value into the memory that
+# ``settings["into"]`` names, a C++ pointer; ``copy`` keeps one in an array of its own.
+EFFECTS = {"add_to": "+=", "write": "="}
 
 
-def print_steps(program: Program, steps: Iterable[Step]) -> str:
-    """C++ statements for steps of a program.
+def print_stages(program: Program, stages: Sequence[Sequence[Step]]) -> list[str]:
+    """C++ statements for parts of a program that run one after another in one scope.
 
-    A step that one loop alone reads has no loop of its own: its formula stands in that loop.
+    Args:
+        program: Inputs, all steps of all stages, and their shapes.
+        stages: Steps, each stage after what it reads.
+
+    Returns:
+        The text of each stage.
 
     Raises:
         TypeError: If a value has an element type that this printer does not know.
     """
     printer = _Printer(program)
-    return "\n".join(printer.print(step) for step in steps)
-
-
-def row_pointers(program: Program, roles: tuple[str, ...]) -> str:
-    """Pointers to the rows of inputs of some roles that belong to this target, source and edge."""
-    lines = []
-    for name, spec in program.inputs.items():
-        if spec.role in roles:
-            row = "" if spec.role == "shared" else f" + {spec.role} * {program.size(name)}"
-            pointer = f"const {c_type(spec.dtype)}* {c_name(name)}"
-            lines.append(f"{pointer} = {spec.role}_{c_name(name)}{row};")
-    return "\n".join(lines)
-
-
-def prefetch(program: Program, end: str, stop: str) -> str:
-    """Asks for the rows of a later edge's other end, which lie anywhere in memory.
-
-    Args:
-        program: Whose inputs are read.
-        end: ``"source"`` or ``"target"``, what ``neighbor`` holds.
-        stop: C++ of the position after the row's last edge.
-    """
-    lines = []
-    for name, spec in program.inputs.items():
-        if spec.role == end:
-            row = f"{end}_{c_name(name)} + ahead * {program.size(name)}"
-            size = program.size(name)
-            step = max(1, 64 // spec.dtype.itemsize)  # a cache line
-            lines.append(f"for (int i = 0; i < {size}; i += {step}) __builtin_prefetch({row} + i);")
-    if not lines:
-        return ""
-    body = "\n  ".join([f"const int64_t ahead = neighbor[position + {_AHEAD}];", *lines])
-    return f"if (position + {_AHEAD} < {stop}) {{\n  {body}\n}}"
-
-
-def indented(text: str, spaces: int) -> str:
-    """The text with all lines but the first indented."""
-    return text.replace("\n", "\n" + " " * spaces)
-
-
-def c_type(dtype: torch.dtype) -> str:
-    """The C++ name of an element type."""
-    if dtype not in TYPES:
-        known = ", ".join(str(known).removeprefix("torch.") for known in TYPES)
-        raise TypeError(
-            f'backend "cpp" knows {known}, got {dtype}: cast the inputs, or use backend="reference"'
-        )
-    return TYPES[dtype]
+    nests = [schedule(program, steps, printer.inlined) for steps in stages]
+    for nest in [nest for stage in nests for nest in stage]:
+        printer.print(nest)  # to learn which values are read out of their loops
+    return ["\n".join(printer.print(nest) for nest in stage) for stage in nests]
 
 
 class _Printer:
@@ -81,35 +45,81 @@ class _Printer:
         self.program = program
         self.steps = {step.name: step for step in program.steps}
         self.inlined = steps_inlined(program)
-        self.special: dict[str, Callable[[Step], str]] = {
+        # Values that are read out of the loops which make them; copies are made to be read so.
+        self.arrays = {step.name for step in program.steps if step.operation == "copy"}
+        # Of the nest that is being printed: what it makes, and its loops' indices.
+        self.scalars: set[str] = set()
+        self.indices: list[str] = []
+        self.alone: dict[str, Callable[[Step], str]] = {
             "view": self._view,
             "constant": self._constant,
             "cat": self._cat,
             "matmul": self._matmul,
         }
 
-    def print(self, step: Step) -> str:
+    def print(self, nest: Nest) -> str:
         # Not the user's line: the text is the key of the cache, and a line may move.
-        comment = f"// {step}"
-        if step.name in self.inlined:
-            return f"{comment}, where it is read"
-        if step.operation in self.special:
-            body = self.special[step.operation](step)
-        elif step.operation in REDUCTIONS:
-            body = self._reduction(step)
+        comments = "\n".join(f"// {step}" for step in nest.steps)
+        self.scalars, self.indices = set(), []
+        if nest.is_alone:
+            step = nest.steps[0]
+            body = self.alone.get(step.operation, self._reduction)(step)
         else:
-            body = self._elementwise(step)
-        return f"{comment}\n{body}"
+            self.indices = [f"i{axis}" for axis in range(len(nest.shape))]
+            self.scalars = {step.name for step in nest.steps}
+            loops = self._loops(nest, 0)
+            body = "\n".join([*self._declarations(nest), loops])
+        return f"{comments}\n{body}"
+
+    def _declarations(self, nest: Nest) -> list[str]:
+        kept = [s for s in nest.steps if s.name in self.arrays or s.operation in REDUCTIONS]
+        return [self._declare(step) for step in kept]
 
     def _declare(self, step: Step) -> str:
         return f"{c_type(step.dtype)} {c_name(step.name)}[{math.prod(step.shape)}];"
 
-    def _elementwise(self, step: Step) -> str:
-        """One value for each element of the result, read from the inputs by position."""
-        indices = _indices(step.shape)
-        target = f"{c_name(step.name)}[{_position(step.shape, indices)}]"
-        loops = _loops(step.shape, indices, f"{target} = {self._formula(step, indices)};")
-        return f"{self._declare(step)}\n{loops}"
+    def _loops(self, nest: Nest, depth: int) -> str:
+        """The loops from this depth inwards, with the sums that are complete after them."""
+        sums = [s for s in nest.steps if s.operation in REDUCTIONS]
+        own = [s for s in sums if len(squeezed(s.shape)) == depth]
+        starts = {"sum": "0", "prod": "1"}
+        lines = [f"{c_type(s.dtype)} {_scalar(s)} = {starts[s.operation]};" for s in own]
+        if depth == len(nest.shape):
+            lines += [self._statement(step) for step in nest.steps]
+        else:
+            if depth == len(nest.shape) - 1:
+                lines.append(_simd(sums))
+            index, size = self.indices[depth], nest.shape[depth]
+            body = self._loops(nest, depth + 1)
+            block = f"for (int {index} = 0; {index} < {size}; ++{index}) {{"
+            lines.append(f"{block}\n  {indented(body, 2)}\n}}")
+        for step in own:
+            position = _position(step.shape, self._spread(step.shape, self.indices[:depth]))
+            lines.append(f"{c_name(step.name)}[{position}] = {_scalar(step)};")
+        return "\n".join(lines)
+
+    def _statement(self, step: Step) -> str:
+        """What one round of the innermost loop does for a step."""
+        if step.operation in REDUCTIONS:
+            shape = self.program.shape(step.inputs[0])
+            element = self._element(step.inputs[0], self._spread(shape, self.indices))
+            sign = {"sum": "+", "prod": "*"}[step.operation]
+            return f"{_scalar(step)} = {_scalar(step)} {sign} {c_type(step.dtype)}({element});"
+        indices = self._spread(step.shape, self.indices)
+        position = _position(step.shape, indices)
+        if step.operation in EFFECTS:
+            into, sign = step.settings["into"], EFFECTS[step.operation]
+            return f"{into}[{position}] {sign} {self._element(step.inputs[0], indices)};"
+        lines = [f"const {c_type(step.dtype)} {_scalar(step)} = {self._formula(step, indices)};"]
+        if step.name in self.arrays:
+            lines.append(f"{c_name(step.name)}[{position}] = {_scalar(step)};")
+        return "\n".join(lines)
+
+    @staticmethod
+    def _spread(shape: Sequence[int], indices: Sequence[str]) -> list[str]:
+        # An axis of size one has no loop, and so its index is a plain zero.
+        rest = iter(indices)
+        return ["0" if size == 1 else next(rest) for size in shape]
 
     def _element(self, name: str, indices: list[str]) -> str:
         """One element of a value, at the position that the last of ``indices`` say."""
@@ -118,13 +128,24 @@ class _Printer:
         own = ["0" if size == 1 else index for size, index in zip(shape, last, strict=True)]
         if name in self.inlined:
             return self._formula(self.steps[name], own)
-        return f"{c_name(name)}[{_position(shape, own)}]"
+        if name in self.scalars and [i for i in own if i != "0"] == self.indices:
+            return _scalar(self.steps[name])
+        element = f"{self._array(name)}[{_position(shape, own)}]"
+        is_half = name in self.program.inputs and self.program.dtype(name) in HALVES
+        return f"float({element})" if is_half else element
+
+    def _array(self, name: str) -> str:
+        """The C++ pointer to a value."""
+        if name in self.inlined:  # a view that only adds or drops axes of size one
+            return self._array(self.steps[name].inputs[0])
+        self.arrays.add(name)
+        return c_name(name)
 
     def _formula(self, step: Step, indices: list[str]) -> str:
         """One element of a step, computed from its inputs."""
         if step.operation == "fill":
             return literal(step.settings["value"], step.dtype)
-        if step.operation in POINTWISE:
+        if step.operation in POINTWISE or step.operation == "copy":
             operands = [self._operand(value, step, indices) for value in step.inputs]
             value = expression(step.operation, operands)
         else:
@@ -135,6 +156,9 @@ class _Printer:
     def _moved(self, step: Step, shape: tuple[int, ...], indices: list[str]) -> list[str]:
         """Where in its input an operation that only moves elements finds each of them."""
         axis = step.settings.get("axis", 0)
+        if step.operation == "view":
+            loops = [i for i, size in zip(indices, step.shape, strict=True) if size != 1]
+            return self._spread(shape, loops)
         if step.operation == "permute":
             moved = [""] * len(shape)
             for position, own in enumerate(step.settings["axes"]):
@@ -153,16 +177,16 @@ class _Printer:
         return [*indices[:axis], f"({at_axis})", *indices[axis + 1 :]]
 
     def _operand(self, value: str | float, step: Step, indices: list[str]) -> str:
-        if not isinstance(value, str):
-            dtype = step.dtype
-            if dtype == torch.bool:  # a comparison: the number is compared in the other's type
-                tensors = [v for v in step.inputs if isinstance(v, str)]
-                dtype = self.program.dtype(tensors[0])
-            return literal(value, dtype)
-        return self._element(value, indices)
+        if isinstance(value, str):
+            return self._element(value, indices)
+        dtype = step.dtype
+        if dtype == torch.bool:  # a comparison: the number is compared in the other's type
+            tensors = [v for v in step.inputs if isinstance(v, str)]
+            dtype = self.program.dtype(tensors[0])
+        return literal(value, dtype)
 
     def _view(self, step: Step) -> str:
-        return f"const {c_type(step.dtype)}* {c_name(step.name)} = {c_name(step.inputs[0])};"
+        return f"const auto* {c_name(step.name)} = {self._array(step.inputs[0])};"
 
     def _constant(self, step: Step) -> str:
         values = ", ".join(literal(value, step.dtype) for value in step.settings["values"])
@@ -176,19 +200,17 @@ class _Printer:
             indices = _indices(shape)
             moved = [*indices[:axis], f"({start} + {indices[axis]})", *indices[axis + 1 :]]
             assign = f"{c_name(step.name)}[{_position(step.shape, moved)}] = "
-            assign += f"{c_name(source)}[{_position(shape, indices)}];"
-            lines.append(_loops(shape, indices, assign))
+            lines.append(_nested(shape, indices, f"{assign}{self._element(source, indices)};"))
             start += shape[axis]
         return "\n".join(lines)
 
     def _reduction(self, step: Step) -> str:
-        """One accumulator for each element of the result, so that the loop over rows vectorises."""
+        """A maximum, or a sum whose axes are not the last: one loop nest of its own."""
         source, axes = step.inputs[0], step.settings["axes"]
         shape = self.program.shape(source)
         indices = _indices(shape)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
-        kind = c_type(step.dtype)
-        element = self._element(source, indices)
+        kind, element = c_type(step.dtype), self._element(source, indices)
         first = {"sum": "0", "prod": "1"}.get(step.operation)
         if first is None:
             sign = "-" if step.operation == "amax" else ""
@@ -196,58 +218,55 @@ class _Printer:
         combine = {
             "sum": f"total + {element}",
             "prod": f"total * {element}",
-            "amax": expression("maximum", [element, "total"]),
-            "amin": expression("minimum", [element, "total"]),
+            "amax": f"larger(total, {kind}({element}))",
+            "amin": f"smaller(total, {kind}({element}))",
         }[step.operation]
-        # NaN must win in a maximum; only a sum and a product may be reordered.
-        order = {"sum": "+", "prod": "*"}.get(step.operation)
-        pragma = f"#pragma omp simd reduction({order}:total)\n" if order else ""
-        inner = _loops([shape[a] for a in axes], [indices[a] for a in axes], f"total = {combine};")
-        if "for" not in inner:
-            pragma = ""
+        inner = _nested([shape[a] for a in axes], [indices[a] for a in axes], f"total = {combine};")
         kept_shape = tuple(shape[axis] for axis in kept)
         kept_indices = [indices[axis] for axis in kept]
         position = _position(kept_shape, kept_indices)
-        body = f"{kind} total = {first};\n{pragma}{inner}\n{c_name(step.name)}[{position}] = total;"
+        body = f"{kind} total = {first};\n{inner}\n{c_name(step.name)}[{position}] = total;"
         block = "{\n" + f"  {indented(body, 2)}" + "\n}"
-        return f"{self._declare(step)}\n{_loops(kept_shape, kept_indices, block)}"
+        return f"{self._declare(step)}\n{_nested(kept_shape, kept_indices, block)}"
 
     def _matmul(self, step: Step) -> str:
         left, right = step.inputs
-        left_shape, right_shape = self.program.shape(left), self.program.shape(right)
+        inner = self.program.shape(left)[-1]
         *batch, rows, columns = _indices(step.shape)
         *batch_shape, num_rows, num_columns = step.shape
-        inner = left_shape[-1]
+        k = "0" if inner == 1 else "k"
         target = f"{c_name(step.name)}[{_position(step.shape, [*batch, rows, columns])}]"
-        a = f"{c_name(left)}[{_position(left_shape, [*batch, rows, 'k'])}]"
-        b = f"{c_name(right)}[{_position(right_shape, [*batch, 'k', columns])}]"
+        product = f"{self._element(left, [*batch, rows, k])} * "
+        product += self._element(right, [*batch, k, columns])
         shape = (*batch_shape, num_rows, inner, num_columns)
-        order = [*batch, rows, "k", columns]
-        count = math.prod(step.shape)
-        return "\n".join(
-            [
-                self._declare(step),
-                f"for (int i = 0; i < {count}; ++i) {c_name(step.name)}[i] = 0;",
-                _loops(shape, order, f"{target} += {a} * {b};"),
-            ]
-        )
+        zero = f"for (int i = 0; i < {math.prod(step.shape)}; ++i) {c_name(step.name)}[i] = 0;"
+        sums = _nested(shape, [*batch, rows, k, columns], f"{target} += {product};")
+        return f"{self._declare(step)}\n{zero}\n{sums}"
 
 
-def c_name(name: str) -> str:
-    """A value's name as a C++ identifier: ``%add_0`` is ``add_0``, an input ``q`` is ``in_q``."""
-    if name.startswith("%"):
-        return name[1:]
-    # Python allows more letters than C++ does, and a module's parameters have dots.
-    letters = (c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name)
-    return f"in_{''.join(letters)}"
+def indented(text: str, spaces: int) -> str:
+    """The text with all lines but the first indented."""
+    return text.replace("\n", "\n" + " " * spaces)
 
 
-def _indices(shape: Iterable[int]) -> list[str]:
-    # An axis of size one has no loop, and so its index is a plain zero.
+def _scalar(step: Step) -> str:
+    return f"{c_name(step.name)}_at"
+
+
+def _simd(sums: list[Step]) -> str:
+    clauses = [
+        f" reduction({sign}:{', '.join(_scalar(s) for s in sums if s.operation == operation)})"
+        for operation, sign in (("sum", "+"), ("prod", "*"))
+        if any(s.operation == operation for s in sums)
+    ]
+    return "#pragma omp simd" + "".join(clauses)
+
+
+def _indices(shape: Sequence[int]) -> list[str]:
     return ["0" if size == 1 else f"i{axis}" for axis, size in enumerate(shape)]
 
 
-def _position(shape: tuple[int, ...], indices: list[str]) -> str:
+def _position(shape: Sequence[int], indices: Sequence[str]) -> str:
     """The row-major position of an element; axes of size one are always at zero."""
     terms, stride = [], 1
     for size, index in zip(reversed(shape), reversed(indices), strict=True):
@@ -257,7 +276,7 @@ def _position(shape: tuple[int, ...], indices: list[str]) -> str:
     return " + ".join(reversed(terms)) or "0"
 
 
-def _loops(shape: Iterable[int], indices: list[str], body: str) -> str:
+def _nested(shape: Sequence[int], indices: Sequence[str], body: str) -> str:
     lines, depth = [], 0
     for size, index in zip(shape, indices, strict=True):
         if size == 1:

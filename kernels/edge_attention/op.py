@@ -1,24 +1,24 @@
-"""Softmax attention over edges by compiled kernels, with its derivatives of any order."""
+"""Attention over edges by compiled kernels, with its derivatives of any order."""
 
 from collections.abc import Callable
-from ctypes import CDLL
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.backward import ROLES, Cotangents, End, backward
-from graphattn.kernels.cpp.backward import source as backward_source
-from graphattn.kernels.cpp.build import load
-from graphattn.kernels.cpp.expressions import TYPES
-from graphattn.kernels.cpp.forward import forward
-from graphattn.kernels.cpp.forward import source as forward_source
+from graphattn.kernels.cpp.backward import ROLES, Cotangents, backward, backward_kernel
+from graphattn.kernels.cpp.forward import ForwardResult, forward, forward_kernel
+from graphattn.kernels.cpp.launch import Kernel
+from graphattn.kernels.cpp.memory import empty
+from graphattn.kernels.cpp.walk import End
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, derivative
 
-# What a call returns besides the output, in this order; ``None`` where it was not asked for.
+# What a call returns, in this order; ``None`` where it was not asked for.
 OUTPUTS = ("output", "weights", "logits", "edge_output")
+SINK = "normalizer.sink"  # the one input that no program has: it belongs to the softmax
+_POSITIONS = {torch.int32: "int32_t", torch.int64: "int64_t"}
 Definition = Callable[[dict[str, Tensor], Tensor | None, float], dict[str, Tensor]]
 
 
@@ -34,7 +34,7 @@ class Plan:
 
     program: Program
     derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
-    kernels: dict[Any, CDLL] = field(default_factory=dict)
+    kernels: dict[Any, Kernel] = field(default_factory=dict)
 
     def derivative(self, inputs: tuple[str, ...]) -> Program:
         """The derivative by these inputs."""
@@ -42,7 +42,7 @@ class Plan:
             self.derivatives[inputs] = derivative(self.program, inputs)
         return self.derivatives[inputs]
 
-    def forward_kernel(self, index: torch.dtype) -> CDLL:
+    def forward_kernel(self, index: torch.dtype) -> Kernel:
         """The forward pass.
 
         Raises:
@@ -52,15 +52,14 @@ class Plan:
         """
         key = ("forward", index)
         if key not in self.kernels:
-            self.kernels[key] = load(forward_source(self.program, TYPES[index]))
+            self.kernels[key] = forward_kernel(self.program, _POSITIONS[index])
         return self.kernels[key]
 
-    def backward_kernel(self, end: End, inputs: tuple[str, ...], index: torch.dtype) -> CDLL:
+    def backward_kernel(self, end: End, inputs: tuple[str, ...], index: torch.dtype) -> Kernel:
         """The backward pass by rows of one end, for these gradients."""
         key = (end, inputs, index)
         if key not in self.kernels:
-            text = backward_source(end, self.derivative(inputs), TYPES[index])
-            self.kernels[key] = load(text)
+            self.kernels[key] = backward_kernel(end, self.derivative(inputs), _POSITIONS[index])
         return self.kernels[key]
 
 
@@ -91,60 +90,78 @@ class Call:
 
 
 def edge_attention(plan: Plan, call: Call, inputs: dict[str, Tensor]) -> dict[str, Tensor | None]:
-    """Softmax attention over edges, differentiable in all inputs.
+    """Attention over edges, differentiable in all inputs.
 
     Args:
         plan: The program.
         call: Structure, dropout, and what is wanted.
-        inputs: By name, on the CPU, as the program has them.
+        inputs: By name, on the CPU, as the program has them, and the ``SINK`` if there is one.
 
     Returns:
         By the names of ``OUTPUTS``; see ``reference`` for what they mean.
     """
-    tensors = [inputs[name] for name in plan.program.inputs]
-    results = _EdgeAttention.apply(plan, call, *tensors)
+    names = tuple(plan.program.inputs) + ((SINK,) if SINK in inputs else ())
+    results = _EdgeAttention.apply(plan, call, names, *(inputs[name] for name in names))
     return dict(zip(OUTPUTS, results, strict=True))
 
 
 class _EdgeAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: Plan, call: Call, *tensors: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = dict(zip(plan.program.inputs, tensors, strict=True))
+    def forward(
+        ctx: Any, plan: Plan, call: Call, names: tuple[str, ...], *tensors: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        inputs = dict(zip(names, tensors, strict=True))
+        program = plan.program
+        is_softmax = program.reduction == "softmax"
+        sink = inputs.get(SINK)
         result = forward(
             plan.forward_kernel(call.by_target.neighbor.dtype),
-            plan.program,
+            program,
             call.by_target,
             inputs,
             keep=call.keep,
             scale=call.scale,
-            want_logits=call.want_logits or call.want_weights,
+            sink=None if sink is None else sink.to(program.sum_dtype).contiguous(),
+            want_logits=call.want_logits or (is_softmax and call.want_weights),
+            want_weights=call.want_weights and not is_softmax,
         )
-        weights = None
-        if call.want_weights and result.logits is not None:
-            shift = result.log_sum_exp.index_select(0, call.target)
-            weights = (result.logits - shift.masked_fill(shift == -torch.inf, 0)).exp()
-            weights = weights.to(result.logits.dtype)
-        ctx.plan, ctx.call = plan, call
+        weights = _weights(program, result, call.target) if call.want_weights else None
+        ctx.plan, ctx.call, ctx.names = plan, call, names
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(result.output, result.log_sum_exp, weights, *tensors)
+        ctx.save_for_backward(result.output, result.norm, weights, *tensors)
         logits = result.logits if call.want_logits else None
-        return result.output, weights, logits, result.edge_output
+        # A copy where the types differ: the backward pass needs all digits.
+        output = None if result.output is None else result.output.to(program.output_dtype)
+        return output, weights, logits, result.edge_output
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor | None) -> tuple[Tensor | None, ...]:
-        output, log_sum_exp, weights, *tensors = ctx.saved_tensors
-        plan, call = ctx.plan, ctx.call
-        names = list(plan.program.inputs)
+        output, norm, weights, *tensors = ctx.saved_tensors
+        plan, call, names = ctx.plan, ctx.call, ctx.names
         inputs = dict(zip(names, tensors, strict=True))
         wanted = [
-            name for name, needs in zip(names, ctx.needs_input_grad[2:], strict=True) if needs
+            name for name, needs in zip(names, ctx.needs_input_grad[3:], strict=True) if needs
         ]
         if torch.is_grad_enabled():  # this pass is itself to be differentiated
             gradients = _by_definition(call, inputs, wanted, arriving)
         else:
-            cotangents = _cotangents(plan, call, arriving, output, log_sum_exp, weights)
+            left = (output, norm, weights)
+            cotangents = _cotangents(plan.program, call, arriving, left)
             gradients = _by_kernels(plan, call, inputs, wanted, cotangents)
-        return None, None, *(gradients.get(name) for name in names)
+        return None, None, None, *(gradients.get(name) for name in names)
+
+
+def _weights(program: Program, result: ForwardResult, target: Tensor) -> Tensor | None:
+    """The weights before dropout, from what the forward pass leaves."""
+    if program.reduction == "softmax" and result.logits is not None and result.norm is not None:
+        largest, total = result.norm.unbind(1)
+        shift = largest.masked_fill(largest == -torch.inf, 0).index_select(0, target)
+        total = total.masked_fill(total == 0, 1).index_select(0, target)
+        return ((result.logits - shift).exp() / total).to(result.logits.dtype)
+    if result.weights is None or result.norm is None:
+        return result.weights
+    divided = result.weights / result.norm.masked_fill(result.norm == 0, 1).index_select(0, target)
+    return divided.to(result.weights.dtype)
 
 
 def _by_definition(
@@ -170,25 +187,35 @@ def _by_definition(
 
 
 def _cotangents(
-    plan: Plan,
+    program: Program,
     call: Call,
     arriving: tuple[Tensor | None, ...],
-    output: Tensor,
-    log_sum_exp: Tensor,
-    weights: Tensor | None,
+    left: tuple[Tensor | None, Tensor | None, Tensor | None],
 ) -> Cotangents:
-    of_output, of_weights, of_logits, of_edge_output = arriving
-    of_output = torch.zeros_like(output) if of_output is None else of_output
-    # Sum over the edges of weight times its gradient: what the softmax takes off each logit's.
-    delta = (of_output * output).sum(-1)
-    if of_weights is not None and weights is not None:
+    of_output, of_weights, of_logits, of_edge_output = (
+        None if gradient is None else gradient.contiguous() for gradient in arriving
+    )
+    output, norm, weights = left
+    if output is not None:
+        of_output = torch.zeros_like(output) if of_output is None else of_output.to(output.dtype)
+    delta = None
+    if of_weights is not None and weights is not None and norm is not None:
+        delta = norm.new_zeros(norm.shape[0], program.num_heads)
         delta = delta.index_add(0, call.target, (weights * of_weights).to(delta.dtype))
-    if "edge_output" in plan.program.outputs and of_edge_output is None:
-        name = plan.program.outputs["edge_output"]
-        shape = (call.target.shape[0], *plan.program.shape(name)[1:])
-        of_edge_output = torch.zeros(shape, dtype=plan.program.dtype(name))
+    if "edge_output" in program.outputs and of_edge_output is None:
+        name = program.outputs["edge_output"]
+        shape = (call.target.shape[0], *program.shape(name)[1:])
+        of_edge_output = torch.zeros(shape, dtype=program.dtype(name))
     return Cotangents(
-        of_output, log_sum_exp, delta, call.keep, call.scale, of_weights, of_logits, of_edge_output
+        grad_output=of_output,
+        output=output,
+        norm=norm,
+        delta=delta,
+        keep=call.keep,
+        scale=call.scale,
+        weights=of_weights,
+        logits=of_logits,
+        edge_output=of_edge_output,
     )
 
 
@@ -199,13 +226,37 @@ def _by_kernels(
     wanted: list[str],
     cotangents: Cotangents,
 ) -> dict[str, Tensor]:
+    program = plan.program
+    roles = {name: spec.role for name, spec in program.inputs.items()}
+    own = {name: inputs[name].contiguous() for name in roles}
+    by_end = {end: tuple(name for name in wanted if roles.get(name) in ROLES[end]) for end in ROLES}
     gradients: dict[str, Tensor] = {}
-    roles = {name: spec.role for name, spec in plan.program.inputs.items()}
-    ends: tuple[End, End] = ("target", "source")
-    for end in ends:
-        names = tuple(name for name in wanted if roles[name] in ROLES[end])
-        if names:
-            rows = call.by_target if end == "target" else call.by_source()
-            kernel = plan.backward_kernel(end, names, rows.neighbor.dtype)
-            gradients |= backward(kernel, plan.derivative(names), rows, inputs, cotangents)
+    state = None
+    if by_end["source"] and program.reduction != "edges":
+        shape = (call.target.shape[0], 2, program.num_heads)
+        state = empty(shape, program.sum_dtype)
+    walks: list[tuple[End, Callable[[], Rows]]]
+    walks = [("target", lambda: call.by_target), ("source", call.by_source)]
+    for end, rows in walks:
+        names = by_end[end]
+        if names or (end == "target" and state is not None):
+            kernel = plan.backward_kernel(end, names, call.by_target.neighbor.dtype)
+            made = backward(kernel, plan.derivative(names), rows(), own, cotangents, state)
+            gradients |= made
+    if SINK in wanted:
+        gradients[SINK] = _grad_sink(inputs[SINK], cotangents)
     return gradients
+
+
+def _grad_sink(sink: Tensor, cotangents: Cotangents) -> Tensor:
+    """Gradient of the sink's logit, ``(H,)``: what the softmax takes off it at every target."""
+    grad_output, output, norm = cotangents.grad_output, cotangents.output, cotangents.norm
+    if grad_output is None or output is None or norm is None:
+        raise ValueError("a sink is for softmax alone")
+    delta = (grad_output * output).sum(-1)
+    delta = delta if cotangents.delta is None else delta + cotangents.delta
+    largest, total = norm.unbind(1)
+    # A target without weight, at a sink of -inf: its own logit less itself would be NaN.
+    weight = (sink - largest.masked_fill(largest == -torch.inf, 0)).exp()
+    weight = weight / total.masked_fill(total == 0, 1)
+    return -(weight * delta).sum(0).to(sink.dtype)

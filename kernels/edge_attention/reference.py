@@ -25,7 +25,9 @@ def segment_sum(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     return x.new_zeros(num_segments, *x.shape[1:]).index_add(0, segment, x)
 
 
-def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+def segment_softmax(
+    logits: Tensor, segment: Tensor, num_segments: int, sink: Tensor | None = None
+) -> Tensor:
     """Softmax over the rows of each segment and head.
 
     A segment without rows, or with nothing but −inf, has weights of zero. NaN and +inf behave as in
@@ -35,6 +37,7 @@ def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tenso
         logits: ``(E, H)``.
         segment: Segment of each row, ``(E,)``, int64, in any order.
         num_segments: ``S``.
+        sink: One more logit of every segment, ``(H,)`` or ``(1,)``; its weight is not returned.
 
     Returns:
         Weights, ``(E, H)``, of the dtype of ``logits``.
@@ -44,9 +47,14 @@ def segment_softmax(logits: Tensor, segment: Tensor, num_segments: int) -> Tenso
     # The shift changes no weight, so it takes no part in the derivative.
     largest = wide.new_full((num_segments, wide.shape[1]), -torch.inf)
     largest = largest.scatter_reduce(0, index, wide.detach(), "amax")
+    if sink is not None:
+        sink = sink.to(wide.dtype)
+        largest = torch.maximum(largest, sink.detach())
     largest = largest.masked_fill(largest == -torch.inf, 0)  # -inf less -inf would be NaN
     exponential = (wide - largest.index_select(0, segment)).exp()
     total = segment_sum(exponential, segment, num_segments)
+    if sink is not None:
+        total = total + (sink - largest).exp()
     total = total.masked_fill(total == 0, 1)
     return (exponential / total.index_select(0, segment)).to(logits.dtype)
 

@@ -4,13 +4,14 @@ from graphattn.kernels.program.capture import InputSpec, UserFunction
 from graphattn.kernels.program.derivative import derivative
 from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.lower import RETURNS, capture
-from graphattn.kernels.program.program import Program, Step
+from graphattn.kernels.program.program import Program, Reduction, Step
 
 __all__ = [
     "RETURNS",
     "CaptureError",
     "InputSpec",
     "Program",
+    "Reduction",
     "Step",
     "UserFunction",
     "capture",

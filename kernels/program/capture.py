@@ -55,14 +55,16 @@ class UserFunction:
         function: A plain function, a ``functools.partial`` of one, or an ``nn.Module``.
         required: Parameters without a default.
         optional: Parameters with a default; an input of that name may be left out.
+        prefix: What the names of its inputs begin with, outside of the function.
     """
 
     function: Callable[..., Any]
     required: tuple[str, ...]
     optional: tuple[str, ...]
+    prefix: str = ""
 
     @classmethod
-    def of(cls, function: Callable[..., Any], name: str) -> "UserFunction":
+    def of(cls, function: Callable[..., Any], name: str, prefix: str = "") -> "UserFunction":
         """Reads the parameters of ``function``; ``name`` is what an error calls it."""
         if not callable(function):
             raise TypeError(f"{name} must be a function or an nn.Module, got {function!r}")
@@ -82,7 +84,7 @@ class UserFunction:
                 )
         required = tuple(p.name for p in parameters if p.default is p.empty)
         optional = tuple(p.name for p in parameters if p.default is not p.empty)
-        return cls(function, required, optional)
+        return cls(function, required, optional, prefix)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,7 +93,11 @@ class UserFunction:
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
         """Calls the function with those of ``inputs`` that it takes."""
-        return self.function(**{name: inputs[name] for name in self.names if name in inputs})
+        return self.function(**self._own(inputs))
+
+    def _own(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        given = ((name, f"{self.prefix}{name}") for name in self.names)
+        return {name: inputs[key] for name, key in given if key in inputs}
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers, by name, if the function is a module."""
@@ -111,8 +117,7 @@ class UserFunction:
         """As ``call``, with ``state`` in place of the module's own parameters and buffers."""
         if not isinstance(self.function, nn.Module):
             return self.call(inputs)
-        own = {name: inputs[name] for name in self.names if name in inputs}
-        return torch.func.functional_call(self.function, state, kwargs=own)
+        return torch.func.functional_call(self.function, state, kwargs=self._own(inputs))
 
 
 def record(
@@ -124,7 +129,8 @@ def record(
     """Records functions on tensors without data, as one flat graph without in-place operations.
 
     Args:
-        functions: By what they compute: ``"logits"``, ``"message"``, ``"edge_output"``.
+        functions: By what they compute: ``"logits"``, ``"weights"``, ``"message"``,
+            ``"edge_output"``. Those after the logits may take them as ``"normalizer.logits"``.
         specs: The tensors they are given, by name, in the order of the graph's placeholders. A
             module's parameter ``weight`` is the input ``"logits.weight"``.
         constants: Python values they are given besides; they become part of the program.
@@ -145,6 +151,8 @@ def record(
             state = {key: inputs[f"{name}.{key}"] for key in function.state()}
             with Watch(function.function, num_edges):
                 results.append(function.call_with_state(inputs, state))
+            if name == "logits":
+                inputs["normalizer.logits"] = results[-1]
         return results
 
     mode = FakeTensorMode(allow_non_fake_inputs=False)

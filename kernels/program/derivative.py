@@ -40,9 +40,12 @@ def derivative(program: Program, inputs: Iterable[str]) -> Program:
     for output, name in program.outputs.items():
         shape = program.shape(name)[1:]
         specs[f"grad.{output}"] = InputSpec("cotangent", shape, program.dtype(name))
+    if not wanted:
+        return replace(program, inputs=specs)
     recording = _record(program, wanted, specs)
     outputs = (*program.outputs, *(f"grad.{name}" for name in wanted))
-    return _with_dependencies(_OneEdge(recording, specs).run(recording, outputs))
+    made = _with_dependencies(_OneEdge(recording, specs).run(recording, outputs))
+    return replace(made, reduction=program.reduction, epsilon=program.epsilon)
 
 
 def _record(program: Program, wanted: tuple[str, ...], specs: dict[str, InputSpec]) -> GraphModule:

@@ -13,11 +13,12 @@ from graphattn.kernels.program.call import Call, DependsOnEdges, Value
 from graphattn.kernels.program.capture import NUM_EDGES, InputSpec, UserFunction, record
 from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.operations import lower
-from graphattn.kernels.program.program import Program, Step
+from graphattn.kernels.program.program import Program, Reduction, Step
 
 # What each function is called in errors, and the shape it must return.
 RETURNS = {
     "logits": ("score", "(E, H)", 2),
+    "weights": ("normalizer", "(E, H)", 2),
     "message": ("message", "(E, H, C)", 3),
     "edge_output": ("edge_output", "(E, ...)", None),
 }
@@ -27,13 +28,18 @@ def capture(
     functions: Mapping[str, UserFunction],
     specs: Mapping[str, InputSpec],
     constants: Mapping[str, Any],
+    reduction: Reduction = "softmax",
+    epsilon: float = 0.0,
 ) -> Program:
     """The edge program of a score, a message and, if there is one, an edge output.
 
     Args:
-        functions: By what they compute: ``"logits"``, ``"message"``, ``"edge_output"``.
+        functions: By what they compute: ``"logits"``, ``"weights"``, ``"message"``,
+            ``"edge_output"``.
         specs: The input tensors by name; see ``capture.record``.
         constants: Python values given to the functions; they become part of the program.
+        reduction: How the edges of a target come together; see ``Program``.
+        epsilon: What is added to a sum of weights.
 
     Raises:
         CaptureError: If a function mixes edges, looks at values, draws random numbers, uses a
@@ -41,7 +47,8 @@ def capture(
             messages and an ``(E, ...)`` edge output.
     """
     first, second = (record(functions, specs, constants, edges) for edges in NUM_EDGES)
-    return Lowering(first, specs).run(second, tuple(functions))
+    program = Lowering(first, specs).run(second, tuple(functions))
+    return replace(program, reduction=reduction, epsilon=epsilon)
 
 
 class Lowering:
@@ -140,7 +147,7 @@ class Lowering:
                     f"{_place(node)}: message must have as many heads as the score, {heads}, got"
                     f" {value.describe()}"
                 )
-            heads = value.shape[1] if name == "logits" else heads
+            heads = value.shape[1] if name in ("logits", "weights") else heads
             result[name] = value.name
         return result
 

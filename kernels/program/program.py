@@ -1,12 +1,15 @@
 """An edge program: what one edge computes, as a short list of plain steps."""
 
+import functools
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from graphattn.kernels.program.capture import InputSpec
+
+Reduction = Literal["softmax", "sum", "none", "edges"]
 
 
 @dataclass(frozen=True)
@@ -50,26 +53,32 @@ class Program:
     Attributes:
         inputs: Input tensors by name.
         steps: Operations in an order in which they can run.
-        outputs: Name of the value that is ``"logits"``, ``"message"`` and, if there is one,
-            ``"edge_output"``.
+        outputs: Name of the value that is ``"logits"``, ``"weights"``, ``"message"``,
+            ``"edge_output"``, as far as the program has them.
+        reduction: How the edges of a target come together: messages weighted by the softmax of
+            their logits, by their weights over the sum of these, or by the weights themselves
+            (``"none"``); or not at all (``"edges"``).
+        epsilon: What is added to a sum of weights before it divides.
     """
 
     inputs: dict[str, InputSpec]
     steps: tuple[Step, ...]
     outputs: dict[str, str]
+    reduction: Reduction = "softmax"
+    epsilon: float = 0.0
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a value for one edge, the edge axis (size one) included."""
         if name in self.inputs:
             spec = self.inputs[name]
             return spec.shape if spec.role == "shared" else (1, *spec.shape)
-        return self._steps_by_name()[name].shape
+        return self._steps_by_name[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
         """Element type of a value."""
         if name in self.inputs:
             return self.inputs[name].dtype
-        return self._steps_by_name()[name].dtype
+        return self._steps_by_name[name].dtype
 
     def size(self, name: str) -> int:
         """Number of elements of a value for one edge."""
@@ -77,21 +86,31 @@ class Program:
 
     @property
     def num_heads(self) -> int:
-        """``H``, as the logits have it."""
-        return self.shape(self.outputs["logits"])[1]
+        """``H``, as the weights or logits have it; 0 without either."""
+        names = [self.outputs[name] for name in ("weights", "logits") if name in self.outputs]
+        return self.shape(names[0])[1] if names else 0
+
+    @property
+    def output_dtype(self) -> torch.dtype:
+        """The type of the output: what weights and messages promote to."""
+        names = [name for name in self.outputs if name in ("weights", "message", "edge_output")]
+        if "weights" not in self.outputs and "logits" in self.outputs:
+            names.append("logits")
+        return functools.reduce(
+            torch.promote_types, [self.dtype(self.outputs[name]) for name in names]
+        )
 
     @property
     def sum_dtype(self) -> torch.dtype:
-        """The type of the output: what logits and messages promote to."""
-        return torch.promote_types(
-            self.dtype(self.outputs["logits"]), self.dtype(self.outputs["message"])
-        )
+        """The type that sums have: that of the output, and float32 at least."""
+        return torch.promote_types(self.output_dtype, torch.float32)
 
     @property
     def channels(self) -> int:
         """``C``, as the message has it."""
         return self.shape(self.outputs["message"])[2]
 
+    @functools.cached_property
     def _steps_by_name(self) -> dict[str, Step]:
         return {step.name: step for step in self.steps}
 
@@ -104,6 +123,7 @@ class Program:
             scope = "" if step.per_edge else "shared "
             lines.append(f"  {scope}{step}: {list(step.shape)} {_short(step.dtype)}")
         lines += [f"{output} <- {name}" for output, name in self.outputs.items()]
+        lines.append(f"reduction: {self.reduction}, epsilon {self.epsilon}")
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.kernels.cpp import forward as cpp_forward
-from graphattn.kernels.edge_attention import op
+from graphattn.kernels.cpp import launch
 from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
 
 
@@ -124,8 +124,8 @@ def test_one_build_serves_all_sizes_and_functions_made_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sources = set()
-    load = op.load
-    monkeypatch.setattr(op, "load", lambda source: (sources.add(source), load(source))[1])
+    load = launch.load
+    monkeypatch.setattr(launch, "load", lambda source: (sources.add(source), load(source))[1])
     for size in range(2, 12):
         edges = Edges.from_edge_index(torch.randint(0, size, (2, 3 * size)), size, size)
         layer = EdgeAttention(
@@ -166,24 +166,10 @@ def test_strided_inputs_are_read_right(edges: Edges) -> None:
     torch.testing.assert_close(layer(edges, **inputs), reference(edges, **inputs))
 
 
-def test_what_is_not_there_yet_says_so(edges: Edges) -> None:
-    layer, names = attention(PROGRAMS["product"], "cpp")
-    inputs = {key: torch.randn(SHAPES[key]) for key in names}
-    with pytest.raises(ValueError, match='"cpp" cannot do weights= yet; backend="reference" can'):
-        layer(edges, weights=torch.ones(E, H), **inputs)
-
-
-def test_half_precision_is_refused_by_name(edges: Edges) -> None:
-    layer, names = attention(PROGRAMS["product"], "cpp")
-    inputs = {key: torch.randn(SHAPES[key], dtype=torch.bfloat16) for key in names}
-    with pytest.raises(TypeError, match="bfloat16"):
-        layer(edges, **inputs)
-
-
 def test_the_generated_source_reads_like_the_program(edges: Edges) -> None:
     layer, names = attention(PROGRAMS["product"], "cpp")
     program = layer.program(**{key: torch.randn(SHAPES[key]) for key in names})
-    text = cpp_forward.source(program)
+    text = cpp_forward.forward_pass(program).source()
     assert "// %mul_0 = mul(query, key)" in text
     assert "test_cpp_forward.py" not in text  # else a moved line would compile anew
     assert "#pragma omp parallel for" in text

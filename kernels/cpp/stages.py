@@ -1,0 +1,47 @@
+"""Splits the steps of a program into what a pass does first and what it does later."""
+
+from collections.abc import Iterable
+
+import torch
+
+from graphattn.kernels.program import InputSpec, Program, Step
+
+
+def needed(program: Program, values: Iterable[str]) -> list[Step]:
+    """The steps that some values depend on, in order."""
+    wanted = set(values)
+    for step in reversed(program.steps):
+        if step.name in wanted:
+            wanted.update(value for value in step.inputs if isinstance(value, str))
+    return [step for step in program.steps if step.name in wanted]
+
+
+def without(steps: Iterable[Step], others: Iterable[Step]) -> list[Step]:
+    """The steps that are not among the others."""
+    names = {step.name for step in others}
+    return [step for step in steps if step.name not in names]
+
+
+def shared(steps: Iterable[Step]) -> list[Step]:
+    """The steps that are the same for all edges."""
+    return [step for step in steps if not step.per_edge]
+
+
+def local(shape: tuple[int, ...], dtype: torch.dtype) -> InputSpec:
+    """An array of a kernel's own, of this shape for one edge."""
+    return InputSpec("local", shape, dtype)
+
+
+def product(
+    name: str, weights: str, values: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> list[Step]:
+    """Values of every head times the head's weight; ``weights`` is ``(1, H)``."""
+    column = Step(f"{name}_column", "view", (weights,), {}, (*shape[:2], 1), dtype, True)
+    return [column, Step(name, "mul", (column.name, values), {}, shape, dtype, True)]
+
+
+def effect(operation: str, value: str, into: str, program: Program) -> Step:
+    """A step that adds a value to the kernel's memory, or writes it there."""
+    name = f"%{operation}_{into.replace('.', '_').replace(' ', '_')}"
+    shape, dtype = program.shape(value), program.dtype(value)
+    return Step(name, operation, (value,), {"into": into}, shape, dtype, True)
