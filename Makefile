@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := train,molecules,crystals,triton,plot,dev
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test lint types bench clean
 
 install: .venv/.installed
 
@@ -30,6 +30,10 @@ types: install
 
 test: lint types
 	$(BIN)/pytest -n 2
+
+# Against the peers; the page says what else it needs, such as an environment for DGL.
+bench: install
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -8,7 +8,7 @@ Forward and backward of every way, interleaved in one run; medians, and ratios t
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -41,7 +41,9 @@ SUMS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 }
 
 
-def report(title: str, ways: dict[str, Callable[[], Tensor]], source: Tensor, rounds: int) -> None:
+def report(
+    title: str, ways: Mapping[str, Callable[[], Tensor]], source: Tensor, rounds: int
+) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
