@@ -8,6 +8,7 @@ from graphattn.kernels.program import CaptureError
 from graphattn.kernels.segment_reduce import segment_reduce
 from graphattn.kernels.segment_softmax import segment_softmax
 from graphattn.normalizers import Normalizer, Softmax
+from graphattn.show import show
 
 try:
     __version__ = version("graphattn")
@@ -23,4 +24,5 @@ __all__ = [
     "__version__",
     "segment_reduce",
     "segment_softmax",
+    "show",
 ]

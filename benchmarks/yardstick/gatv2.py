@@ -14,6 +14,7 @@ from benchmarks.peers.contestant import Contestant, Weights
 from graphattn import Edges
 from graphattn.kernels.cpp import build
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
+from graphattn.kernels.cpp.memory import empty
 
 HEADS, CHANNELS = 8, 16
 NUM_CHUNKS = 64
@@ -66,7 +67,7 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any, structure: Structure, source: Tensor, target: Tensor, attention: Tensor
     ) -> Tensor:
-        out, log_sum_exp = torch.empty_like(target), target.new_empty(target.shape[0], HEADS)
+        out, log_sum_exp = _like(target), target.new_empty(target.shape[0], HEADS)
         given = (source, target, attention)
         chunks = structure.target_chunks
         _launch("forward", chunks, *structure.by_target, *given, out, log_sum_exp)
@@ -80,8 +81,8 @@ class _Attention(torch.autograd.Function):
         source, target, attention, out, log_sum_exp = ctx.saved_tensors
         grad_out = grads[0].contiguous()
         num_edges, chunks = structure.places.shape[0], structure.target_chunks
-        weights = source.new_empty(2, num_edges, HEADS)  # and gradients of logits
-        grad_source, grad_target = torch.empty_like(source), torch.empty_like(target)
+        weights = empty((2, num_edges, HEADS), source.dtype)  # and gradients of logits
+        grad_source, grad_target = _like(source), _like(target)
         partial = source.new_empty(chunks.shape[0] - 1, HEADS * CHANNELS)
         given = (source, target, attention)
         made = (*weights, grad_target, partial)
@@ -133,6 +134,10 @@ def hand_written(layer: str, case: Case, weights: Weights) -> Contestant:
         lambda index, size: Structure.of(Edges.from_edge_index(index, size)),
         lambda x, structure, edge_attr: hand_written_attention(structure, x[0], x[1], attention),
     )
+
+
+def _like(x: Tensor) -> Tensor:
+    return empty(tuple(x.shape), x.dtype)
 
 
 def _launch(name: str, chunks: Tensor, *tensors: Tensor) -> None:
