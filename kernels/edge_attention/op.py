@@ -13,7 +13,7 @@ from graphattn.kernels.cpp.launch import Kernel
 from graphattn.kernels.cpp.memory import empty
 from graphattn.kernels.cpp.walk import End
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.kernels.program import Program, derivative
+from graphattn.kernels.program import Program, derivative, narrowed
 
 # What a call returns, in this order; ``None`` where it was not asked for.
 OUTPUTS = ("output", "weights", "logits", "edge_output")
@@ -36,10 +36,15 @@ class Plan:
     derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
     kernels: dict[Any, Kernel] = field(default_factory=dict)
 
-    def derivative(self, inputs: tuple[str, ...]) -> Program:
-        """The derivative by these inputs."""
+    def derivative(self, wanted: tuple[str, ...], inputs: tuple[str, ...]) -> Program:
+        """The derivative by these inputs, of all that are wanted in one call.
+
+        It is recorded once for all of them, since that takes most of the time of a first call.
+        """
+        if wanted not in self.derivatives:
+            self.derivatives[wanted] = derivative(self.program, wanted)
         if inputs not in self.derivatives:
-            self.derivatives[inputs] = derivative(self.program, inputs)
+            self.derivatives[inputs] = narrowed(self.derivatives[wanted], inputs)
         return self.derivatives[inputs]
 
     def forward_kernel(self, index: torch.dtype) -> Kernel:
@@ -55,11 +60,11 @@ class Plan:
             self.kernels[key] = forward_kernel(self.program, _POSITIONS[index])
         return self.kernels[key]
 
-    def backward_kernel(self, end: End, inputs: tuple[str, ...], index: torch.dtype) -> Kernel:
-        """The backward pass by rows of one end, for these gradients."""
-        key = (end, inputs, index)
+    def backward_kernel(self, end: End, derivative: Program, index: torch.dtype) -> Kernel:
+        """The backward pass by rows of one end, for the gradients that ``derivative`` has."""
+        key = (end, tuple(derivative.outputs), index)
         if key not in self.kernels:
-            self.kernels[key] = backward_kernel(end, self.derivative(inputs), _POSITIONS[index])
+            self.kernels[key] = backward_kernel(end, derivative, _POSITIONS[index])
         return self.kernels[key]
 
 
@@ -240,9 +245,9 @@ def _by_kernels(
     for end, rows in walks:
         names = by_end[end]
         if names or (end == "target" and state is not None):
-            kernel = plan.backward_kernel(end, names, call.by_target.neighbor.dtype)
-            made = backward(kernel, plan.derivative(names), rows(), own, cotangents, state)
-            gradients |= made
+            slope = plan.derivative(tuple(name for name in wanted if name != SINK), names)
+            kernel = plan.backward_kernel(end, slope, call.by_target.neighbor.dtype)
+            gradients |= backward(kernel, slope, rows(), own, cotangents, state)
     if SINK in wanted:
         gradients[SINK] = _grad_sink(inputs[SINK], cotangents)
     return gradients

@@ -161,8 +161,16 @@ def record(
         stand_ins = [spec.stand_in(num_edges) for spec in specs.values()]
         # Functionalised after decomposing, and both twice: some decompositions write in place.
         flat = make_fx(positional, decomposition_table=table)(*stand_ins)
+        if not writes_in_place(flat):
+            return flat
         functional = torch.func.functionalize(_interpreted(flat), remove="mutations")
         return make_fx(functional, decomposition_table=table)(*stand_ins)
+
+
+def writes_in_place(graph: GraphModule) -> bool:
+    """Whether a step of a recording changes its input, as decompositions too may do."""
+    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes)
+    return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from torch.fx import GraphModule, Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from graphattn.kernels.program.call import Value
-from graphattn.kernels.program.capture import InputSpec
+from graphattn.kernels.program.capture import InputSpec, writes_in_place
 from graphattn.kernels.program.decompositions import decompositions
 from graphattn.kernels.program.interpret import interpret
-from graphattn.kernels.program.lower import Lowering
+from graphattn.kernels.program.lower import Lowering, steps_for
 from graphattn.kernels.program.program import Program, Step
 
 aten = torch.ops.aten
@@ -48,6 +48,18 @@ def derivative(program: Program, inputs: Iterable[str]) -> Program:
     return replace(made, reduction=program.reduction, epsilon=program.epsilon)
 
 
+def narrowed(derivative: Program, inputs: Iterable[str]) -> Program:
+    """A derivative by some of the inputs that it was made for: the others' gradients left out."""
+    wanted = {f"grad.{name}" for name in inputs}
+    outputs = {
+        name: value
+        for name, value in derivative.outputs.items()
+        if name in wanted or not name.startswith("grad.")
+    }
+    steps = steps_for(derivative.steps, outputs)
+    return replace(derivative, steps=steps, outputs=outputs)
+
+
 def _record(program: Program, wanted: tuple[str, ...], specs: dict[str, InputSpec]) -> GraphModule:
     """Records outputs and gradients for one edge; what is done for one is done for each."""
 
@@ -75,6 +87,8 @@ def _record(program: Program, wanted: tuple[str, ...], specs: dict[str, InputSpe
         def run(*tensors: Tensor) -> list[Tensor]:
             return Interpreter(flat).run(*tensors)
 
+        if not writes_in_place(flat):
+            return flat
         functional = torch.func.functionalize(run, remove="mutations")
         return make_fx(functional, decomposition_table=table)(*stand_ins)
 

@@ -1,7 +1,7 @@
 """From two recordings of a function to a checked edge program."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,7 +79,7 @@ class Lowering:
                 self.values[node] = self.values[node.args[0]][node.args[1]]  # type: ignore[index]
             else:
                 self.values[node] = self._operation(node, twin)
-        return Program(self.specs, _needed(self.steps, returned), returned)
+        return Program(self.specs, steps_for(self.steps.values(), returned), returned)
 
     def _input(self, name: str) -> Value:
         spec = self.specs[name]
@@ -209,13 +209,19 @@ def _for_one_edge(one: Tensor, other: Tensor, where: str) -> Value:
     return Value("", tuple(shape), one.dtype, edge_axes[0] if edge_axes else None)
 
 
-def _needed(steps: dict[str, Step], outputs: dict[str, str]) -> tuple[Step, ...]:
-    """The steps that the outputs depend on, renumbered, so that equal programs have equal text."""
+def steps_for(steps: Iterable[Step], outputs: dict[str, str]) -> tuple[Step, ...]:
+    """The steps that the outputs depend on, renumbered, so that equal programs have equal text.
+
+    Args:
+        steps: In an order in which they can run.
+        outputs: Names of values; the new ones are put in their place.
+    """
+    steps = list(steps)
     needed = set(outputs.values())
-    for step in reversed(steps.values()):
+    for step in reversed(steps):
         if step.name in needed:
             needed.update(value for value in step.inputs if isinstance(value, str))
-    kept = [step for step in steps.values() if step.name in needed]
+    kept = [step for step in steps if step.name in needed]
     names = {step.name: f"%{step.operation}_{number}" for number, step in enumerate(kept)}
     outputs.update({output: names.get(name, name) for output, name in outputs.items()})
     return tuple(
