@@ -149,7 +149,9 @@ extern "C" void run(
     int64_t num_chunks, int num_threads, const int64_t* rows, const int64_t* cuts,
     void* memory{given}) {{
   Row* parts = static_cast<Row*>(memory);
-  #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
+  // One chunk needs no second thread, whose start would cost more than the chunk.
+  const int team = static_cast<int>(std::min<int64_t>(num_threads, num_chunks));
+  #pragma omp parallel for schedule(dynamic) num_threads(team)
   for (int64_t chunk = 0; chunk < num_chunks; ++chunk)
     walk(chunk, rows, cuts, parts, {walk_names});
   // Rows that are cut: the part of the chunk in which they begin, then those of the next ones.

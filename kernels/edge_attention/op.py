@@ -246,7 +246,7 @@ def _by_kernels(
         names = by_end[end]
         if names or (end == "target" and state is not None):
             slope = plan.derivative(tuple(name for name in wanted if name != SINK), names)
-            kernel = plan.backward_kernel(end, slope, call.by_target.neighbor.dtype)
+            kernel = plan.backward_kernel(end, slope, rows().neighbor.dtype)
             gradients |= backward(kernel, slope, rows(), own, cotangents, state)
     if SINK in wanted:
         gradients[SINK] = _grad_sink(inputs[SINK], cotangents)
