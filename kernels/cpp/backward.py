@@ -16,7 +16,7 @@ from graphattn.kernels.cpp.memory import empty
 from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
 from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.pulls import pull_text, row_text
-from graphattn.kernels.cpp.stages import local, needed, product, shared, without
+from graphattn.kernels.cpp.stages import local, needed, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import End, Pass, row_size
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
@@ -115,7 +115,7 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
         index_type: C++ type of positions.
     """
     whole, gradients, stages = _stages(end, derivative)
-    common, before, after = print_stages(whole, stages)
+    common, of_own, before, after = print_stages(whole, stages)
     other: End = "source" if end == "target" else "target"
     heads, dtype = derivative.num_heads, derivative.sum_dtype
     channels = derivative.channels if "message" in derivative.outputs else 0
@@ -137,7 +137,11 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
         shared="\n".join([row_pointers(derivative, ("shared",)), common]),
         chunk=gradients.chunk(),
         row="\n".join(
-            [row_pointers(derivative, (end,)), row_text(derivative) if end == "target" else ""]
+            [
+                row_pointers(derivative, (end,)),
+                row_text(derivative) if end == "target" else "",
+                of_own,
+            ]
         ),
         edge="\n".join(
             [
@@ -191,7 +195,7 @@ def _arriving(program: Program) -> list[tuple[str, str]]:
 
 
 def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[list[Step]]]:
-    """Shared steps, those from which the weights' gradients are made, those made from these."""
+    """Steps for all edges, for a row, from which the weights' gradients are made, and after."""
     dtype, outputs = derivative.sum_dtype, derivative.outputs
     inputs, steps, first = dict(derivative.inputs), list(derivative.steps), []
     for name in ("logits", "weights"):
@@ -222,9 +226,11 @@ def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[lis
     last = gradients.effects()
     whole = replace(whole, steps=(*steps, *first, *last))
     common = shared(steps)
-    before = without(needed(whole, [step.name for step in first]), common)
-    after = without(needed(whole, [step.name for step in last]), [*common, *before])
-    return whole, gradients, [common, before, after]
+    early, late = (needed(whole, [step.name for step in part]) for part in (first, last))
+    own = of_row(derivative, [step for step in steps if step in early or step in late], end)
+    before = without(early, [*common, *own])
+    after = without(late, [*common, *own, *before])
+    return whole, gradients, [common, own, before, after]
 
 
 def _renamed(step: Step, old: str, new: str) -> Step:

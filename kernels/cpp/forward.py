@@ -17,7 +17,7 @@ from graphattn.kernels.cpp.reductions import (
     merge_text,
     weight_text,
 )
-from graphattn.kernels.cpp.stages import effect, local, needed, product, shared, without
+from graphattn.kernels.cpp.stages import effect, local, needed, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import Pass, row_size
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
@@ -112,7 +112,7 @@ def forward_kernel(program: Program, index_type: str) -> Kernel:
 def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
     """The C++ of the forward pass; see ``forward_kernel``."""
     whole, stages = _stages(program)
-    common, before, after = print_stages(whole, stages)
+    common, of_target, before, after = print_stages(whole, stages)
     outputs = program.outputs
     types = {
         name: stored_type(program.dtype(outputs[name])) if name in outputs else "float"
@@ -133,7 +133,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
             *((f"{types[name]}*", f"all_{name}") for name in ("logits", "weights", "edge_output")),
         ],
         shared="\n".join([row_pointers(program, ("shared",)), common]),
-        row=row_pointers(program, ("target",)),
+        row="\n".join([row_pointers(program, ("target",)), of_target]),
         edge="\n".join(
             [
                 "const int64_t source = neighbor[position], edge = order[position];",
@@ -153,7 +153,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
 
 
 def _stages(program: Program) -> tuple[Program, list[list[Step]]]:
-    """The program with what the kernel does besides: shared steps, to the weights, after them."""
+    """The program with what the kernel does besides: for all, for a row, to the weights, then."""
     outputs, dtype = program.outputs, program.sum_dtype
     steps = list(program.steps)
     first, last = [], []
@@ -176,5 +176,6 @@ def _stages(program: Program) -> tuple[Program, list[list[Step]]]:
         program, inputs=program.inputs | extra, steps=(*steps, *first, *last), outputs={}
     )
     common = shared(steps)
-    before = without(needed(whole, [step.name for step in first]), common)
-    return whole, [common, before, without(whole.steps, [*common, *before])]
+    own = of_row(program, steps, "target")
+    before = without(needed(whole, [step.name for step in first]), [*common, *own])
+    return whole, [common, own, before, without(whole.steps, [*common, *own, *before])]

@@ -27,6 +27,21 @@ def shared(steps: Iterable[Step]) -> list[Step]:
     return [step for step in steps if not step.per_edge]
 
 
+def of_row(program: Program, steps: Iterable[Step], end: str) -> list[Step]:
+    """The steps that are the same for all edges of a row: those of its own node and shared inputs.
+
+    A step that only moves elements, or compares, stays where it is read; it costs nothing there.
+    """
+    known = {name for name, spec in program.inputs.items() if spec.role in (end, "shared")}
+    found = []
+    for step in steps:
+        if all(value in known for value in step.inputs if isinstance(value, str)):
+            known.add(step.name)
+            if step.per_edge:
+                found.append(step)
+    return found
+
+
 def local(shape: tuple[int, ...], dtype: torch.dtype) -> InputSpec:
     """An array of a kernel's own, of this shape for one edge."""
     return InputSpec("local", shape, dtype)
