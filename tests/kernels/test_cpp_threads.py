@@ -57,6 +57,32 @@ def test_a_forked_child_does_not_hang(before: str) -> None:
     assert run_python(code).split() == ["2", "11"]
 
 
+# Small tensors, of which PyTorch's own operations need no second thread: with one, they hang.
+ATTENTION_AND_FORK = """
+import os, torch
+from graphattn import EdgeAttention, Edges
+torch.set_num_threads(2)
+edges = Edges.from_edge_index(torch.randint(500, (2, 20_000)), 500)
+attention = EdgeAttention(
+    lambda query, key: (query * key).sum(-1), lambda value: value,
+    target=["query"], source=["key", "value"], backend="cpp",
+)
+inputs = {name: torch.randn(500, 2, 4).requires_grad_() for name in ("query", "key", "value")}
+def step():
+    total = attention(edges, **inputs).square().sum()
+    return torch.autograd.grad(total, list(inputs.values()))
+expected = step()
+child = os.fork()
+if child == 0:
+    os._exit(7 if all(map(torch.equal, step(), expected)) else 8)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_forked_after_an_attention_gives_the_same_bits() -> None:
+    assert run_python(ATTENTION_AND_FORK).split() == ["7"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_a_child_that_imports_the_library_after_the_fork_knows_that_it_is_one() -> None:
     code = (
