@@ -3,9 +3,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := train,molecules,crystals,triton,plot,dev
+EXTRAS := train,molecules,crystals,triton,plot,docs,dev
 
-.PHONY: install demo test lint types bench clean
+.PHONY: install demo test lint types docs bench clean
 
 install: .venv/.installed
 
@@ -30,6 +30,10 @@ types: install
 
 test: lint types
 	$(BIN)/pytest -n 2
+
+# The variable silences an announcement of another project on the error stream.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Against the peers; the page says what else it needs, such as an environment for DGL.
 bench: install

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from graphattn.compiled import Compiled, suits
+from graphattn import traced
+from graphattn.compiled import Compiled, is_transformed, suits
 from graphattn.definition import Definition
 from graphattn.dropout import drop
+from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.kernels.program import Program, UserFunction
 from graphattn.normalizers import Normalizer, Softmax
@@ -57,8 +59,10 @@ class EdgeAttention(nn.Module):
         shared: Names of inputs that all edges see whole.
         normalizer: Turns logits into weights; ``Softmax()`` if not given.
         edge_output: A third function, whose result for each edge, ``(E, ...)``, is returned.
-        backend: ``"reference"`` is plain PyTorch, and what ``"auto"`` takes at present; ``"cpp"``
-            is compiled for the CPU, for softmax in float32 and float64.
+        backend: ``"auto"`` takes kernels compiled for the CPU where they can run: plain tensors on
+            the CPU, a C++ compiler (one warning without), no ``torch.func`` transform, no
+            forward-mode differentiation. ``"cpp"`` takes them or raises, ``"reference"`` is plain
+            PyTorch.
         check: Whether the functions are recorded and checked. ``False`` needs the reference
             backend, which then runs anything.
 
@@ -140,7 +144,7 @@ class EdgeAttention(nn.Module):
             ValueError: If a shape does not fit the structure, or devices differ.
             CaptureError: If a function is no edge program.
         """
-        if not isinstance(edges, Edges):
+        if not isinstance(edges, Edges | EdgeList):
             raise TypeError(f"edges must be a graphattn.Edges, got {type(edges).__name__}")
         functions = dict(self.functions)
         if weights is not None:
@@ -158,7 +162,8 @@ class EdgeAttention(nn.Module):
         }
         wanted = [name for name, is_wanted in flags.items() if is_wanted]
         if self._is_compiled(edges, inputs, weights):
-            parts = self._compiled.attend(edges, inputs, self.normalizer, weights, dropout, wanted)
+            attend = traced.attend if torch.compiler.is_compiling() else Compiled.attend
+            parts = attend(self._compiled, edges, inputs, self.normalizer, weights, dropout, wanted)
         else:
             if self.check and not torch.compiler.is_compiling():
                 self._compiled.plan(inputs, functions)
@@ -173,14 +178,23 @@ class EdgeAttention(nn.Module):
         return results[0] if len(results) == 1 else results
 
     def _is_compiled(self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None) -> bool:
-        if self.backend == "auto" and self.check:
-            states = [user.state().values() for user in self.functions.values()]
-            return suits(edges, [*inputs.values(), weights, *itertools.chain(*states)])
-        if self.backend == "cpp" and edges.device.type != "cpu":
+        if self.backend == "reference":
+            return False
+        states = [user.state().values() for user in self.functions.values()]
+        tensors = [*inputs.values(), weights, *itertools.chain(*states)]
+        if self.backend == "auto":
+            can_run = traced.can_trace if torch.compiler.is_compiling() else suits
+            return can_run(edges.device, tensors)
+        if edges.device.type != "cpu":
             raise ValueError(
                 f'backend "cpp" is for edges on the CPU, got {edges.device}: use backend="auto"'
             )
-        return self.backend == "cpp"
+        if is_transformed():
+            raise ValueError(
+                'backend "cpp" cannot run inside torch.func, such as vmap, or forward-mode'
+                ' differentiation: use backend="auto"'
+            )
+        return True
 
     def program(self, **inputs: Any) -> Program:
         """The edge program for inputs of these shapes and element types.
@@ -203,11 +217,9 @@ class EdgeAttention(nn.Module):
         self, edges: Edges, functions: dict[str, UserFunction], inputs: dict[str, Any]
     ) -> None:
         check_names(inputs, self.roles, functions)
-        rows = {
-            "target": edges.num_targets,
-            "source": edges.num_sources,
-            "edge": edges.num_edges,
-        }
+        rows = {"target": edges.num_targets, "source": edges.num_sources}
+        if "edge" in [self.roles[name] for name in inputs]:
+            rows["edge"] = edges.num_edges
         for name, value in inputs.items():
             check_input(name, value, self.roles[name], rows, edges.device)
 

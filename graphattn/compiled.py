@@ -9,33 +9,41 @@ from torch.autograd import forward_ad
 
 from graphattn.definition import Definition, normalized
 from graphattn.dropout import drop, dropout_mask, masked
+from graphattn.dynamo import constant
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
-from graphattn.kernels.edge_attention.op import SINK, Call, Plan, edge_attention
+from graphattn.kernels.edge_attention.op import edge_attention
+from graphattn.kernels.edge_attention.plan import SINK, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
 from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
 
-_OWN = "normalizer."  # what the names of a normalizer's inputs begin with
-_GIVEN_WEIGHTS = UserFunction.of(lambda weights: weights, "weights", _OWN)
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool)
+OWN = "normalizer."  # what the names of a normalizer's inputs begin with
+_GIVEN_WEIGHTS = UserFunction.of(lambda weights: weights, "weights", OWN)
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.bool)
 _Inputs = dict[str, Any]
 
 
-def suits(edges: Edges, inputs: Iterable[Any]) -> bool:
+def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
     """Whether compiled kernels can take a call: plain tensors on the CPU, plain differentiation."""
     is_plain = all(
-        type(value) in (Tensor, nn.Parameter) and value.dtype in _FLOATS
+        type(value) in (Tensor, nn.Parameter) and value.dtype in FLOATS
         for value in inputs
         if isinstance(value, Tensor)
     )
     return (
         is_plain
-        and edges.device.type == "cpu"
+        and device.type == "cpu"
         and not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None  # torch.func, such as vmap
-        and forward_ad._current_level < 0
+        and not is_transformed()
         and is_available()
     )
+
+
+@constant
+def is_transformed() -> bool:
+    """Whether this runs inside ``torch.func``, such as vmap, or forward-mode differentiation."""
+    transforms = torch._C._functorch.peek_interpreter_stack()
+    return transforms is not None or forward_ad._current_level >= 0
 
 
 class Compiled:
@@ -44,6 +52,11 @@ class Compiled:
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
         self._plans: dict[Any, Plan] = {}
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The programs recorded so far."""
+        return list(self._plans.values())
 
     def attend(
         self,
@@ -95,7 +108,7 @@ class Compiled:
         if reduction in ("sum", "none"):
             made = _GIVEN_WEIGHTS
             if normalizer is not None:
-                made = UserFunction.of(normalizer.map, "normalizer", _OWN)
+                made = UserFunction.of(normalizer.map, "normalizer", OWN)
             of_score = {name: functions.pop(name) for name in ("logits",) if name in functions}
             functions = {**of_score, "weights": made, **functions}
         roles = self.definition.roles
@@ -105,8 +118,8 @@ class Compiled:
             if isinstance(inputs.get(name), Tensor)
         }
         for name, (role, x) in (own or {}).items():
-            specs[f"{_OWN}{name}"] = InputSpec(role, tuple(x.shape[role != "shared" :]), x.dtype)
-        for name, tensor in _states(functions).items():
+            specs[f"{OWN}{name}"] = InputSpec(role, tuple(x.shape[role != "shared" :]), x.dtype)
+        for name, tensor in states(functions).items():
             specs[name] = InputSpec("shared", tuple(tensor.shape), tensor.dtype)
         constants = {name: value for name, value in inputs.items() if not isinstance(value, Tensor)}
         # By softmax there is no map to record, and so nothing of the normalizer's own.
@@ -137,7 +150,7 @@ class Compiled:
         sink = own.pop("sink", None) if normalizer.reduction == "softmax" else None
         names = list(self.definition.functions)
         plan = self.plan(inputs, names, normalizer.reduction, normalizer, own)
-        tensors = {f"{_OWN}{name}": tensor for name, (_, tensor) in own.items()}
+        tensors = {f"{OWN}{name}": tensor for name, (_, tensor) in own.items()}
         if sink is not None:
             tensors[SINK] = sink[1].expand(plan.program.num_heads)
         shape = (edges.num_edges, plan.program.num_heads)
@@ -145,7 +158,7 @@ class Compiled:
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             of_normalizer = {
-                name.removeprefix(_OWN): x for name, x in given.items() if name.startswith(_OWN)
+                name.removeprefix(OWN): x for name, x in given.items() if name.startswith(OWN)
             }
             return self.definition.attend(
                 edges,
@@ -184,18 +197,17 @@ class Compiled:
                 self._with(inputs, given),
                 lambda logits: logits,
                 lambda weights: weights,
-                weights=given[f"{_OWN}weights"],
+                weights=given[f"{OWN}weights"],
                 states=self._states_of(given),
             )
 
         plan = self.plan(inputs, names, "none", own={"weights": ("edge", weights)})
-        return self._run(plan, _call(edges, definition), inputs, {f"{_OWN}weights": weights})
+        return self._run(plan, _call(edges, definition), inputs, {f"{OWN}weights": weights})
 
     def _run(
         self, plan: Plan, call: Call, inputs: _Inputs, own: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        states = _states(self.definition.functions)
-        tensors = {**inputs, **own, **states}
+        tensors = {**inputs, **own, **states(self.definition.functions)}
         names = [*plan.program.inputs, *((SINK,) if SINK in own else ())]
         results = edge_attention(plan, call, {name: tensors[name] for name in names})
         return {name: result for name, result in results.items() if result is not None}
@@ -236,7 +248,7 @@ def _call(
     )
 
 
-def _states(functions: dict[str, UserFunction]) -> dict[str, Tensor]:
+def states(functions: dict[str, UserFunction]) -> dict[str, Tensor]:
     """Parameters and buffers of functions that are modules, by their names in programs."""
     return {
         f"{function}.{name}": tensor

@@ -34,9 +34,8 @@ def show(layer: nn.Module) -> str:
         for number, plan in enumerate(attention._compiled.plans):
             parts.append(_headline(f"program {number + 1} of {attention}"))
             parts.append(str(plan.program))
-            for (end, *_), kernel in plan.kernels.items():
-                names = {"forward": "forward", "target": "backward by target row"}
-                parts.append(_headline(names.get(end, "backward by source row")))
+            for (name, *_), kernel in plan.kernels.items():
+                parts.append(_headline(name.replace("_", " ")))
                 parts.append(kernel.source)
     return "\n".join(parts) or "no program was recorded yet: call the layer first"
 

@@ -1,6 +1,7 @@
-"""What all tests share: warnings are errors, fixed seeds, poisoned memory, folders of data."""
+"""What all tests share: warnings are errors, fixed seeds, poisoned memory, folders, few builds."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,46 @@ FILTERS = (
 )
 
 
+MOST_BUILDS = 250  # of a whole run; tests of one formula share widths, and so kernels
+
+
+class Builds:
+    """Gives a run a cache of kernels, empty to begin with, and counts what is compiled into it.
+
+    The workers of a run share it. ``$GRAPHATTN_CACHE``, if set, is taken as it is: a second run
+    then compiles what changed. Kernels of tests that have caches of their own do not count.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        environment = pytest.MonkeyPatch()
+        config.add_cleanup(environment.undo)
+        if not os.environ.get("GRAPHATTN_CACHE"):
+            folder = tempfile.TemporaryDirectory(prefix="graphattn-tests-")
+            config.add_cleanup(folder.cleanup)
+            environment.setenv("GRAPHATTN_CACHE", folder.name)
+        self.folder = Path(os.environ["GRAPHATTN_CACHE"], "kernels")
+        self.before = self.libraries()
+
+    def libraries(self) -> set[Path]:
+        return set(self.folder.glob("*.so"))
+
+    def count(self) -> int:
+        return len(self.libraries() - self.before)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.count() > MOST_BUILDS:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        count = self.count()
+        verdict = f", more than the {MOST_BUILDS} allowed" if count > MOST_BUILDS else ""
+        color = {"red" if verdict else "green": True}
+        terminalreporter.write_line(f"{count} kernels were compiled{verdict}", **color)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # workers inherit the environment
+        config.pluginmanager.register(Builds(config), "builds")
     for line in FILTERS:
         config.addinivalue_line("filterwarnings", line)
     torch.set_num_threads(1)  # workers share the cores; tests of threading set their own number

@@ -7,8 +7,10 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.nn.dense import Linear
 
+from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.structure_memory import edges_of
+from graphattn.traced import can_trace
 
 _STEPS = ("message", "edge_update", "aggregate", "update", "message_and_aggregate")
 _LOOPS = ("propagate", "edge_updater")
@@ -34,12 +36,16 @@ class DropIn:
     #: Whether edge features of shape ``(E,)`` are taken for ``(E, 1)``.
     widens = True
 
-    def needs_propagate(self, edge_index: Any) -> bool:
+    def needs_propagate(
+        self, x: Any, edge_index: Any, edge_attr: Tensor | None, wants_weights: bool
+    ) -> bool:
         """Whether this call must take PyTorch Geometric's own path.
 
         It must for sparse adjacencies, message-passing hooks, a subclass that overrides a step of
         message passing, an aggregation other than the sum, decomposed layers, an explainer's
-        ``explain_message``, and inside ``torch.compile`` and ``torch.jit.trace``.
+        ``explain_message``, inside ``torch.jit.trace``, and inside ``torch.compile`` for what
+        operators cannot do: other devices, and features or weights of loops that are added, since
+        how many edges there are is then known only when the operator runs.
         """
         shows_messages = self._shows_messages()
         if isinstance(edge_index, Edges):
@@ -51,9 +57,24 @@ class DropIn:
             return False
         return (
             shows_messages
-            or torch.compiler.is_compiling()
             or torch.jit.is_tracing()  # type: ignore[attr-defined]
             or not (isinstance(edge_index, Tensor) and edge_index.layout == torch.strided)
+            or (
+                torch.compiler.is_compiling()
+                and not self._can_trace(x, edge_index, edge_attr, wants_weights)
+            )
+        )
+
+    def _can_trace(
+        self, x: Any, edge_index: Tensor, edge_attr: Tensor | None, wants_weights: bool
+    ) -> bool:
+        layer: Any = self
+        counts_edges = edge_attr is not None or wants_weights or layer.explain
+        features = (x,) if isinstance(x, Tensor) else x
+        return (
+            not isinstance(edge_index, EdgeIndex)
+            and not (counts_edges and getattr(layer, "add_self_loops", False))
+            and can_trace(edge_index.device, [*features, edge_attr, *layer.parameters()])
         )
 
     def _shows_messages(self) -> bool:
@@ -81,12 +102,17 @@ class DropIn:
         num_sources: int,
         num_targets: int,
         self_loops: bool = False,
-    ) -> Edges:
-        """The structure of ``edge_index``, remembered from call to call; an ``Edges`` as it is."""
+    ) -> Any:
+        """The structure of ``edge_index``, remembered from call to call; an ``Edges`` as it is.
+
+        Inside ``torch.compile`` it is an ``EdgeList``, of which operators make a structure.
+        """
         layer: Any = self
         if isinstance(edge_index, Edges):
             _check_edges(edge_index, num_sources, num_targets, layer.flow, self_loops)
             return edge_index
+        if torch.compiler.is_compiling():
+            return EdgeList([edge_index], num_sources, num_targets, layer.flow, self_loops)
         return edges_of(
             edge_index, num_sources, num_targets, flow=layer.flow, self_loops=self_loops
         )

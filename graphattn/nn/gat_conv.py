@@ -100,7 +100,8 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         return_attention_weights: bool | None = None,
     ) -> Any:
         self.check_edge_attr(edge_attr, edge_index)
-        if self.needs_propagate(edge_index):
+        wants_weights = bool(return_attention_weights)
+        if self.needs_propagate(x, edge_index, edge_attr, wants_weights):
             return super().forward(x, edge_index, edge_attr, size, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x
         source = self._project(x_source, self.lin_src, edge_index)
@@ -115,7 +116,6 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         inputs = self._edge_inputs(edges, edge_attr)
         if target is not None:
             inputs["target_logit"] = (target * self.att_dst).sum(-1)
-        wants_weights = bool(return_attention_weights)
         attended = attend(
             edges,
             source_logit=(source * self.att_src).sum(-1),

@@ -94,7 +94,8 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         return_attention_weights: bool | None = None,
     ) -> Any:
         self.check_edge_attr(edge_attr, edge_index)
-        if self.needs_propagate(edge_index):
+        wants_weights = bool(return_attention_weights)
+        if self.needs_propagate(x, edge_index, edge_attr, wants_weights):
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x
         check_features(x_source, "x", self.lin_l, edge_index)
@@ -108,7 +109,6 @@ class GATv2Conv(DropIn, torch_geometric.nn.GATv2Conv):
         edges = self.structure(
             edge_index, source.shape[0], target.shape[0], self_loops=self.add_self_loops
         )
-        wants_weights = bool(return_attention_weights)
         attended = attend(
             edges,
             target=target,

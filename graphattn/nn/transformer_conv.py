@@ -88,7 +88,8 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         return_attention_weights: bool | None = None,
     ) -> Any:
         self.check_edge_attr(edge_attr, edge_index)
-        if self.needs_propagate(edge_index):
+        wants_weights = isinstance(return_attention_weights, bool)
+        if self.needs_propagate(x, edge_index, edge_attr, wants_weights):
             return super().forward(x, edge_index, edge_attr, return_attention_weights)
         x_source, x_target = (x, x) if isinstance(x, Tensor) else x
         check_features(x_source, "x", self.lin_key, edge_index)
@@ -99,7 +100,6 @@ class TransformerConv(DropIn, torch_geometric.nn.TransformerConv):
         value = self.lin_value(x_source).view(shape)
 
         edges = self.structure(edge_index, key.shape[0], query.shape[0])
-        wants_weights = isinstance(return_attention_weights, bool)
         attended = attend(
             edges,
             query=query,

@@ -17,7 +17,7 @@ from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
 from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.pulls import pull_text, row_text
 from graphattn.kernels.cpp.stages import local, needed, of_row, product, shared, without
-from graphattn.kernels.cpp.walk import End, Pass, row_size
+from graphattn.kernels.cpp.walk import End, Pass
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
 
@@ -94,18 +94,6 @@ def backward(
     return gradients
 
 
-def backward_kernel(end: End, derivative: Program, index_type: str) -> Kernel:
-    """A backward pass, compiled; see ``backward_pass``.
-
-    Raises:
-        TypeError: If the program has an element type that this backend does not know.
-        CompilerNotFoundError: If there is no C++ compiler.
-        CompilationError: If the compiler fails.
-    """
-    found = backward_pass(end, derivative, index_type)
-    return Kernel(found.source(), row_size(found.fields), derivative.sum_dtype)
-
-
 def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") -> Pass:
     """The C++ of a backward pass.
 
@@ -129,6 +117,7 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
     has_halves = [step.dtype in HALVES for step in whole.steps]
     has_halves += [spec.dtype in HALVES for spec in whole.inputs.values()]
     return Pass(
+        name=f"backward_by_{end}",
         comment=_COMMENTS[end],
         end=end,
         fields=gradients.fields(),

@@ -18,7 +18,7 @@ from graphattn.kernels.cpp.reductions import (
     weight_text,
 )
 from graphattn.kernels.cpp.stages import effect, local, needed, of_row, product, shared, without
-from graphattn.kernels.cpp.walk import Pass, row_size
+from graphattn.kernels.cpp.walk import Pass
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step
 
@@ -59,7 +59,7 @@ def forward(
     """Attention, compiled for this processor.
 
     Args:
-        kernel: The compiled ``source(program, ...)`` for the type of ``rows.neighbor``.
+        kernel: The compiled ``forward_pass(program, ...)`` for the type of ``rows.neighbor``.
         program: What every edge computes.
         rows: The edges into each target.
         inputs: By name, on the CPU: rows for targets, sources and edges of the structure, or whole.
@@ -93,8 +93,8 @@ def forward(
     return ForwardResult(output, norm, logits, weights, edge_output)
 
 
-def forward_kernel(program: Program, index_type: str) -> Kernel:
-    """The forward pass of a program, compiled.
+def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
+    """The C++ of the forward pass.
 
     Args:
         program: What every edge computes.
@@ -102,15 +102,7 @@ def forward_kernel(program: Program, index_type: str) -> Kernel:
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
-        CompilerNotFoundError: If there is no C++ compiler.
-        CompilationError: If the compiler fails.
     """
-    found = forward_pass(program, index_type)
-    return Kernel(found.source(), row_size(found.fields), program.sum_dtype)
-
-
-def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
-    """The C++ of the forward pass; see ``forward_kernel``."""
     whole, stages = _stages(program)
     common, of_target, before, after = print_stages(whole, stages)
     outputs = program.outputs
@@ -119,6 +111,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
         for name in ("logits", "weights", "edge_output")
     }
     return Pass(
+        name="forward",
         comment="Forward by target row: logits, weights in one walk, weighted sum.",
         end="target",
         fields=fields(program),

@@ -2,11 +2,13 @@
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.kernels.cpp.build import load, num_threads
+from graphattn.kernels.cpp.walk import Pass, translation_unit
 from graphattn.kernels.edge_attention.rows import Rows
 
 
@@ -14,14 +16,14 @@ class Kernel:
     """A compiled pass.
 
     Args:
-        source: The text of ``walk.Pass.source``.
-        row_size: Elements that a row gathers.
-        sum_dtype: Their type.
+        function: The C function.
+        made: What it was printed from.
+        sum_dtype: The type of sums.
     """
 
-    def __init__(self, source: str, row_size: int, sum_dtype: torch.dtype) -> None:
-        self.source, self.row_size, self.sum_dtype = source, row_size, sum_dtype
-        self.run = load(source).run
+    def __init__(self, function: Any, made: Pass, sum_dtype: torch.dtype) -> None:
+        self.run, self.source, self.sum_dtype = function, made.source(), sum_dtype
+        self.row_size = sum(size for _, size in made.fields)
         self.run.restype = None
 
     def __call__(self, rows: Rows, scale: float, tensors: Sequence[Tensor | None]) -> None:
@@ -51,3 +53,14 @@ class Kernel:
             scale,
             *(None if t is None else t.data_ptr() for t in tensors),
         )
+
+
+def compiled(passes: Sequence[Pass], sum_dtype: torch.dtype) -> list[Kernel]:
+    """Passes of one program, compiled together: a compiler takes most of its time to start.
+
+    Raises:
+        CompilerNotFoundError: If there is no C++ compiler.
+        CompilationError: If the compiler fails.
+    """
+    library = load(translation_unit(passes))
+    return [Kernel(getattr(library, one.name), one, sum_dtype) for one in passes]

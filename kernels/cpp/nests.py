@@ -8,6 +8,7 @@ from graphattn.kernels.program.operations import REDUCTIONS
 
 # They only say where an element is found.
 _MOVES = ("expand", "permute", "slice", "take")
+_ELSEWHERE = ("permute", "slice", "take")  # where an element is found at another position
 # To compute an element of them again costs less than to keep it: booleans are of another width
 # than the numbers around them, which stops a loop from being vectorised.
 _FREE = (*_MOVES, "fill", "eq", "ge", "gt", "le", "lt", "ne", "isnan", "isinf")
@@ -124,13 +125,14 @@ def _reads(
     shape: tuple[int, ...],
 ) -> Iterable[tuple[str, bool]]:
     """What a step reads through formulas, and whether at the position that its loops are at."""
-    waiting = [(value, True) for value in step.inputs if isinstance(value, str)]
+    is_in_place = step.operation not in _ELSEWHERE
+    waiting = [(value, is_in_place) for value in step.inputs if isinstance(value, str)]
     while waiting:
         name, is_aligned = waiting.pop()
         is_aligned = is_aligned and squeezed(program.shape(name)) == shape
         if name not in inlined:
             yield name, is_aligned
             continue
-        moves = steps[name].operation in ("permute", "slice", "take")
+        moves = steps[name].operation in _ELSEWHERE
         operands = [value for value in steps[name].inputs if isinstance(value, str)]
         waiting += [(value, is_aligned and not moves) for value in operands]

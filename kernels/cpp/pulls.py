@@ -47,6 +47,7 @@ _NORM = {
     "sum": """\
   const sum_t total = norm[target * {heads} + h];
   factor_of[h] = total == 0 ? 0 : 1 / total;
+  is_empty[h] = total == 0;  // unlike an infinite total, whose gradients are NaN
 """,
     "none": "",
 }
@@ -57,7 +58,7 @@ _WEIGHT = {
 }
 _GRADIENT = {
     "softmax": "weight == 0 ? 0 : weight * (pulled - delta_of[h])",
-    "sum": "factor_of[h] == 0 ? 0 : (pulled - delta_of[h]) * factor_of[h]",
+    "sum": "is_empty[h] ? 0 : (pulled - delta_of[h]) * factor_of[h]",
     "none": "pulled",
 }
 
@@ -65,6 +66,7 @@ _ROW = """\
 const sum_t* grad_output = all_grad_output + target * {heads} * {channels};
 const sum_t* output = all_output + target * {heads} * {channels};
 sum_t delta_of[{heads}], shift_of[{heads}], factor_of[{heads}];
+bool is_empty[{heads}];
 for (int h = 0; h < {heads}; ++h) {{
   sum_t given = 0;
   #pragma omp simd reduction(+:given)

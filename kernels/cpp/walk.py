@@ -1,6 +1,7 @@
 """The frame of every pass: chunks of edges in parallel, row by row, the same bits always."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ class Pass:
     """The parts of a pass that differ from pass to pass; each is C++.
 
     Attributes:
+        name: Of its function.
         comment: What it computes.
         end: The end of the edges that its rows are.
         fields: What is gathered over a row's edges: names and numbers of elements.
@@ -32,6 +34,7 @@ class Pass:
         uses_halves: Whether anything is kept in half precision.
     """
 
+    name: str
     comment: str
     end: End
     fields: list[tuple[str, int]]
@@ -49,7 +52,7 @@ class Pass:
     finale: str = ""
 
     def source(self) -> str:
-        """The whole text, as it is compiled; the function's name is ``run``."""
+        """The text of the pass: a namespace, and in it a C function of the pass's name."""
         index = self.index_type
         given = [
             ("const int64_t*", "ptr"),
@@ -66,7 +69,7 @@ class Pass:
         body = (self.shared, self.chunk, self.row, self.edge, "ptr neighbor order")
         of_walk = [p for p in given if p in _used(given, "\n".join(body)) or p in of_finish]
         return _TEMPLATE.format(
-            prelude=prelude(self.uses_halves),
+            name=self.name,
             types=self.types,
             comment=self.comment,
             end=self.end,
@@ -98,16 +101,17 @@ def _declared(parameters: list[tuple[str, str]], qualifier: str = "") -> str:
     )
 
 
-def row_size(fields: list[tuple[str, int]]) -> int:
-    """Elements that a row gathers."""
-    return sum(size for _, size in fields)
+def translation_unit(passes: Sequence[Pass]) -> str:
+    """The text of several passes, as it is compiled."""
+    uses_halves = any(one.uses_halves for one in passes)
+    return "\n".join([prelude(uses_halves), *(one.source() for one in passes)])
 
 
 # Double braces are braces of C++. What a worker does is decided by the structure alone, and what
 # several found of one row is merged in order: the bits do not depend on the number of threads.
 # The passes are functions of their own, so that the compiler knows that no two pointers overlap.
 _TEMPLATE = """\
-{prelude}
+namespace {name}_pass {{
 {types}
 
 // What the edges of a row have given so far.
@@ -145,7 +149,7 @@ static void walk(
   }}
 }}
 
-extern "C" void run(
+extern "C" void {name}(
     int64_t num_chunks, int num_threads, const int64_t* rows, const int64_t* cuts,
     void* memory{given}) {{
   Row* parts = static_cast<Row*>(memory);
@@ -165,4 +169,5 @@ extern "C" void run(
   }}
   {finale}
 }}
+}}  // namespace {name}_pass
 """

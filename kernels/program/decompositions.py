@@ -121,8 +121,15 @@ def _vector_norm(
 ) -> Tensor:
     x = x if dtype is None else x.to(dtype)
     axes = list(range(x.ndim)) if dim is None else dim
-    if ord == 2:
-        return x.square().sum(axes, keepdim=keepdim).sqrt()
-    if ord == math.inf:
-        return x.abs().amax(axes, keepdim=keepdim)
-    return x.abs().pow(ord).sum(axes, keepdim=keepdim).pow(1 / ord)
+    if math.isinf(ord):
+        return x.abs().amax(axes, keepdim) if ord > 0 else x.abs().amin(axes, keepdim)
+    if ord == 0:
+        return (x != 0).to(x.dtype).sum(axes, keepdim)
+    if ord == 1:
+        return x.abs().sum(axes, keepdim)
+    total = x.square() if ord == 2 else x.abs().pow(ord)
+    total = total.sum(axes, keepdim)
+    # The root is infinitely steep at zero, where PyTorch's own derivative is zero.
+    is_zero = total == 0
+    root = total.masked_fill(is_zero, 1)
+    return (root.sqrt() if ord == 2 else root.pow(1 / ord)).masked_fill(is_zero, 0)

@@ -74,7 +74,7 @@ def test_to_hetero(name: str, features: dict[str, Tensor], edges: dict[EdgeType,
     class Network(nn.Module):
         def __init__(self, kind: Any) -> None:
             super().__init__()
-            self.first = kind((-1, -1), 4, heads=2, **_without_loops(name))
+            self.first = kind((-1, -1), 3, heads=2, **_without_loops(name))
             self.second = kind((-1, -1), 3, **_without_loops(name))
 
         def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -95,9 +95,9 @@ def test_sequential(name: str) -> None:
         model = Sequential(
             "x, edge_index, edge_attr",
             [
-                (kind(4, 4, heads=2, edge_dim=2), "x, edge_index, edge_attr -> x"),
+                (kind(4, 3, heads=2, edge_dim=2), "x, edge_index, edge_attr -> x"),
                 nn.ReLU(inplace=True),
-                (kind(8, 3), "x, edge_index -> x"),
+                (kind(6, 3), "x, edge_index -> x"),
             ],
         )
         torch.manual_seed(1)
@@ -110,7 +110,7 @@ def test_sequential(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_summary_prints_the_same_table(name: str) -> None:
     arguments = (torch.randn(9, 4), bipartite_edges(9, 9, 30))
-    ours, theirs = (summary(layer, *arguments) for layer in layer_pair(name, heads=3))
+    ours, theirs = (summary(layer, *arguments) for layer in layer_pair(name, heads=2))
     assert ours == theirs
     assert name in ours
 

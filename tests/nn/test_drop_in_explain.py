@@ -25,8 +25,8 @@ class Network(nn.Module):
     def __init__(self, kind: Any) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.first = kind(4, 5, heads=2, edge_dim=2)
-        self.second = kind(10, 3)
+        self.first = kind(4, 3, heads=2, edge_dim=2)
+        self.second = kind(6, 3)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         hidden = self.first(x, edge_index, edge_attr).relu()

@@ -9,7 +9,7 @@ from drop_in_graphs import bipartite_edges
 from pairwise import Case, all_pairs
 
 COMMON: dict[str, list[Any]] = {
-    "heads": [1, 3],
+    "heads": [1, 2],
     "concat": [True, False],
     "dropout": [0.0, 0.4],
     "bias": [True, False],

@@ -1,0 +1,249 @@
+"""Attention over edges as PyTorch operators, for graphs of them: torch.compile, torch.export."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphattn.dynamo import unseen
+from graphattn.edge_list import EdgeList
+from graphattn.kernels.edge_attention import definition
+from graphattn.kernels.edge_attention.checks import (
+    check_results,
+    named_inputs,
+    plan_of,
+    result_kind,
+    result_names,
+)
+from graphattn.kernels.edge_attention.passes import (
+    differentiate_definition,
+    run_backward,
+    run_forward,
+)
+from graphattn.kernels.edge_attention.plan import OUTPUTS, SINK, Call, Plan
+
+_LEFT = ("output", "norm", "weights")  # of the forward pass, for the backward passes
+
+
+@torch.library.custom_op("graphattn::edge_attention", mutates_args=(), device_types="cpu")
+def edge_attention(
+    inputs: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    keep: Tensor | None,
+    program: str,
+    num_sources: int,
+    num_targets: int,
+    flow: str,
+    self_loops: bool,
+    scale: float,
+    want_weights: bool,
+    want_logits: bool,
+) -> list[Tensor]:
+    """Attention over edges by compiled kernels.
+
+    Args:
+        inputs: Those of the program, in its order, and the logit of a sink, ``(H,)``, if any.
+        ends: See ``EdgeList``.
+        keep: 1 where dropout keeps a weight, uint8, ``(E, H)`` or with further rows.
+        program: What every edge computes, as ``kernels.program.serialize`` writes it.
+        num_sources: Number of sources.
+        num_targets: Number of targets.
+        flow: See ``EdgeList``.
+        self_loops: See ``EdgeList``.
+        scale: What a kept weight is multiplied by.
+        want_weights: Whether weights before dropout, ``(E, H)``, are returned.
+        want_logits: Whether logits, ``(E, H)``, are returned.
+
+    Returns:
+        What ``result_names`` says, in its order. The output has the type that sums have.
+
+    Raises:
+        TypeError, ValueError, IndexError: If an input fits neither program nor structure.
+    """
+    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
+    plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
+    results = run_forward(plan, call, given)
+    made = [results[name] for name in result_names(plan.program, want_weights, want_logits)]
+    return [x for x in made if x is not None]
+
+
+@edge_attention.register_fake
+def _(
+    inputs: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    keep: Tensor | None,
+    program: str,
+    num_sources: int,
+    num_targets: int,
+    flow: str,
+    self_loops: bool,
+    scale: float,
+    want_weights: bool,
+    want_logits: bool,
+) -> list[Tensor]:
+    known = plan_of(program).program
+    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
+    results = []
+    for name in result_names(known, want_weights, want_logits):
+        row, dtype = result_kind(known, name)
+        rows = num_targets if name in ("output", "norm") else edges.num_edges
+        results.append(ends[0].new_empty((rows, *row), dtype=dtype))
+    return results
+
+
+@torch.library.custom_op("graphattn::edge_attention_backward", mutates_args=(), device_types="cpu")
+def edge_attention_backward(
+    inputs: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    keep: Tensor | None,
+    program: str,
+    num_sources: int,
+    num_targets: int,
+    flow: str,
+    self_loops: bool,
+    scale: float,
+    want_weights: bool,
+    want_logits: bool,
+    left: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    wanted: Sequence[int],
+) -> list[Tensor]:
+    """Gradients of the inputs of ``edge_attention``, whose arguments come first.
+
+    Args:
+        inputs: See there.
+        ends: See there.
+        keep: See there.
+        program: See there.
+        num_sources: See there.
+        num_targets: See there.
+        flow: See there.
+        self_loops: See there.
+        scale: See there.
+        want_weights: See there.
+        want_logits: See there.
+        left: Its output, norm and weights, as far as it returned them.
+        gradients: Those of its output, weights, logits and edge output; ``None`` for zeros.
+        wanted: Positions of the inputs whose gradients are returned.
+
+    Raises:
+        TypeError, ValueError, IndexError: If an input fits neither program nor structure.
+    """
+    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
+    plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
+    names = [list(given)[position] for position in wanted]
+    returned = result_names(plan.program, want_weights, want_logits)
+    found_left = zip([name for name in returned if name in _LEFT], left, strict=True)
+    known_left: dict[str, Tensor | None] = dict.fromkeys(_LEFT) | dict(found_left)
+    known = dict(zip(OUTPUTS, gradients, strict=True))
+    num_targets = call.by_target.ptr.shape[0] - 1
+    for results in (known_left, known):
+        check_results(plan.program, results, num_targets, call.target.shape[0])
+    found = run_backward(plan, call, given, names, known_left, gradients)
+    return [found[name] for name in names]
+
+
+@edge_attention_backward.register_fake
+def _(
+    inputs: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    keep: Tensor | None,
+    program: str,
+    num_sources: int,
+    num_targets: int,
+    flow: str,
+    self_loops: bool,
+    scale: float,
+    want_weights: bool,
+    want_logits: bool,
+    left: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    wanted: Sequence[int],
+) -> list[Tensor]:
+    return [
+        torch.empty_like(inputs[position], memory_format=torch.contiguous_format)
+        for position in wanted
+    ]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    tensors, ends, keep, *ctx.rest = inputs
+    program, *_, want_weights, want_logits = ctx.rest
+    ctx.set_materialize_grads(False)
+    ctx.names = result_names(plan_of(program).program, want_weights, want_logits)
+    results = dict(zip(ctx.names, output, strict=True))
+    if "norm" in results:
+        ctx.mark_non_differentiable(results["norm"])
+    ctx.counts = (len(tensors), len(ends), int(keep is not None))
+    left = [x for name, x in results.items() if name in _LEFT]
+    ctx.save_for_backward(*tensors, *ends, *([] if keep is None else [keep]), *left)
+
+
+@unseen  # autograd calls it, and Dynamo would look into it
+def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    saved = iter(ctx.saved_tensors)
+    inputs, ends, keeps = ([next(saved) for _ in range(count)] for count in ctx.counts)
+    left, keep = list(saved), keeps[0] if keeps else None
+    arriving = dict(zip(ctx.names, gradients, strict=True))
+    of_outputs = [arriving.get(name) for name in OUTPUTS]
+    wanted = [position for position, needs in enumerate(ctx.needs_input_grad[0]) if needs]
+    found: Sequence[Tensor | None]
+    if torch.is_grad_enabled():  # this pass is itself to be differentiated
+        program, num_sources, num_targets, flow, self_loops, *how = ctx.rest
+        edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
+        _, call, given = _prepare(inputs, edges, keep, program, tuple(how))
+        names = [list(given)[position] for position in wanted]
+        gradients_by_name = differentiate_definition(call, given, names, of_outputs)
+        found = [gradients_by_name.get(name) for name in names]
+    else:
+        found = edge_attention_backward(inputs, ends, keep, *ctx.rest, left, of_outputs, wanted)
+    of_inputs: list[Tensor | None] = [None] * len(inputs)
+    for position, gradient in zip(wanted, found, strict=True):
+        of_inputs[position] = gradient
+    return of_inputs, [None] * len(ends), None, *(None for _ in ctx.rest)
+
+
+edge_attention.register_autograd(_backward, setup_context=_save)
+
+
+def _prepare(
+    inputs: Sequence[Tensor],
+    edges: EdgeList,
+    keep: Tensor | None,
+    text: str,
+    how: tuple[Any, ...],
+) -> tuple[Plan, Call, dict[str, Tensor]]:
+    """What the passes need, after checking it; ``how`` is scale, weights wanted, logits wanted."""
+    structure, plan = edges.structure(), plan_of(text)
+    source, target, num_targets = structure.source, structure.target, structure.num_targets
+    num_edges, num_heads = structure.num_edges, plan.program.num_heads
+    rows = {"target": num_targets, "source": structure.num_sources, "edge": num_edges}
+    given = named_inputs(plan.program, inputs, rows)
+    if keep is not None:
+        fits = keep.ndim == 2 and keep.shape[0] >= num_edges and keep.shape[1] == num_heads
+        if not fits or keep.dtype != torch.uint8:
+            raise ValueError(
+                f"keep must be uint8 ({num_edges}, {num_heads}), perhaps with further rows, got"
+                f" {keep.dtype} {tuple(keep.shape)}"
+            )
+        keep = keep[:num_edges].contiguous()
+
+    def defined(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> dict[str, Tensor]:
+        sink = given.get(SINK)
+        return definition.attend(
+            plan.program, given, source, target, num_targets, keep, scale, sink
+        )
+
+    scale, want_weights, want_logits = how
+    call = Call(
+        target=target,
+        by_target=structure.by_target,
+        by_source=lambda: structure.by_source,
+        keep=keep,
+        scale=scale,
+        want_weights=want_weights,
+        want_logits=want_logits,
+        definition=defined,
+    )
+    return plan, call, given

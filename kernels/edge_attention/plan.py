@@ -1,0 +1,116 @@
+"""A program with what is compiled for it, and what one call of it asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from graphattn.kernels.cpp.backward import ROLES, backward_pass
+from graphattn.kernels.cpp.forward import forward_pass
+from graphattn.kernels.cpp.launch import Kernel, compiled
+from graphattn.kernels.cpp.walk import End, Pass
+from graphattn.kernels.edge_attention.rows import Rows
+from graphattn.kernels.program import Program, derivative, narrowed
+
+# What a call returns, in this order; ``None`` where it was not asked for.
+OUTPUTS = ("output", "weights", "logits", "edge_output")
+SINK = "normalizer.sink"  # the one input that no program has: it belongs to the softmax
+_POSITIONS = {torch.int32: "int32_t", torch.int64: "int64_t"}
+Definition = Callable[[dict[str, Tensor], Tensor | None, float], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program with what is compiled for it; made once, called many times.
+
+    Attributes:
+        program: What every edge computes.
+        derivatives: Derivatives of the program, by the inputs whose gradients they form.
+        kernels: Compiled passes, by name, inputs whose gradients it forms, and type of positions.
+    """
+
+    program: Program
+    derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
+    kernels: dict[tuple[str, tuple[str, ...], torch.dtype], Kernel] = field(default_factory=dict)
+
+    def forward(self, wanted: tuple[str, ...], index: torch.dtype) -> Kernel:
+        """The forward pass; the backward passes for the gradients wanted are compiled with it.
+
+        Raises:
+            TypeError: If the program has an element type that the C++ backend does not know.
+            CompilerNotFoundError: If there is no C++ compiler.
+            CompilationError: If the compiler fails.
+        """
+        return self._kernel(("forward", (), index), wanted)
+
+    def backward(self, end: End, wanted: tuple[str, ...], index: torch.dtype) -> Kernel:
+        """The backward pass by rows of one end, for its share of the gradients wanted."""
+        return self._kernel((f"backward_by_{end}", self.share(end, wanted), index), wanted)
+
+    def derivative(self, end: End, wanted: tuple[str, ...]) -> Program:
+        """The derivative of which the pass by rows of one end is made.
+
+        It is recorded once for both ends, since that takes most of the time of a first call.
+        """
+        share = self.share(end, wanted)
+        if wanted not in self.derivatives:
+            self.derivatives[wanted] = derivative(self.program, wanted)
+        if share not in self.derivatives:
+            self.derivatives[share] = narrowed(self.derivatives[wanted], share)
+        return self.derivatives[share]
+
+    def share(self, end: End, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        """The inputs, of those wanted, whose gradients the pass by rows of one end forms."""
+        inputs = self.program.inputs
+        return tuple(name for name in wanted if inputs[name].role in ROLES[end])
+
+    def ends(self, wanted: tuple[str, ...]) -> list[End]:
+        """The backward passes that the gradients wanted need, in order."""
+        by_target = bool(self.share("target", wanted))
+        by_source = bool(self.share("source", wanted))
+        # The pass by source reads what the pass by target leaves.
+        is_left = by_source and self.program.reduction != "edges"
+        needed: list[tuple[End, bool]] = [("target", by_target or is_left), ("source", by_source)]
+        return [end for end, is_needed in needed if is_needed]
+
+    def _kernel(
+        self, key: tuple[str, tuple[str, ...], torch.dtype], wanted: tuple[str, ...]
+    ) -> Kernel:
+        if key not in self.kernels:
+            index = key[2]
+            passes: dict[tuple[str, tuple[str, ...]], Pass] = {}
+            passes["forward", ()] = forward_pass(self.program, _POSITIONS[index])
+            for end in self.ends(wanted):
+                made = backward_pass(end, self.derivative(end, wanted), _POSITIONS[index])
+                passes[made.name, self.share(end, wanted)] = made
+            kernels = compiled(list(passes.values()), self.program.sum_dtype)
+            for (name, share), kernel in zip(passes, kernels, strict=True):
+                self.kernels[name, share, index] = kernel
+        return self.kernels[key]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: where the edges are, what dropout keeps, what is wanted.
+
+    Attributes:
+        target: Target of each edge, ``(E,)``, int64.
+        by_target: The edges into each target.
+        by_source: Gives the edges out of each source; asked for in the backward pass only.
+        keep: 1 where dropout keeps a weight, ``(E, H)``, uint8; ``None`` without dropout.
+        scale: What a kept weight is multiplied by.
+        want_weights: Whether the weights are returned.
+        want_logits: Whether the logits are returned.
+        definition: The same attention in plain PyTorch, from inputs, ``keep`` and ``scale`` to
+            results by name; differentiated where a derivative is differentiated again.
+    """
+
+    target: Tensor
+    by_target: Rows
+    by_source: Callable[[], Rows]
+    keep: Tensor | None
+    scale: float
+    want_weights: bool
+    want_logits: bool
+    definition: Definition

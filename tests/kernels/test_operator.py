@@ -1,0 +1,194 @@
+"""Attention as operators: sound by PyTorch's own checks, the same numbers as eager, safe."""
+
+from typing import Any
+
+import pytest
+import torch
+from attention_cases import attention, bipartite, inputs_for, structures
+from contract_programs import CASES, Case
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphattn.attention import EdgeAttention
+from graphattn.compiled import OWN, states
+from graphattn.edge_list import EdgeList, drop_weights, group_by_target
+from graphattn.edges import Edges
+from graphattn.kernels.edge_attention.checks import plan_of
+from graphattn.kernels.edge_attention.definition import attend
+from graphattn.kernels.program.serialize import to_text
+from graphattn.normalizers import FusedNormalizer, is_fused
+from graphattn.operator import edge_attention, edge_attention_backward
+
+FLAGS = {"return_weights": True, "return_logits": True}
+
+
+def recorded(layer: EdgeAttention, inputs: dict[str, Tensor]) -> str:
+    """The text of a layer's program."""
+    return to_text(layer._compiled.plan(inputs, layer.functions).program)
+
+
+def arguments(
+    layer: EdgeAttention,
+    edges: Edges,
+    inputs: dict[str, Tensor],
+    keep: Tensor | None = None,
+    scale: float = 1.0,
+    wants: bool = True,
+) -> tuple[Any, ...]:
+    text = recorded(layer, inputs)
+    given = [inputs[name] for name in plan_of(text).program.inputs]
+    ends, *rest = EdgeList.of(edges).arguments()
+    return given, ends, keep, text, *rest, scale, wants, wants
+
+
+@pytest.mark.parametrize("wants", [False, True])
+def test_the_forward_operator_passes_pytorchs_checks(wants: bool) -> None:
+    edges = bipartite()
+    inputs = inputs_for(edges, requires_grad=True)
+    keep = torch.ones(edges.num_edges, 2, dtype=torch.uint8)
+    torch.library.opcheck(edge_attention, arguments(attention(), edges, inputs, keep, 1.0, wants))
+
+
+def test_the_backward_operator_passes_pytorchs_checks() -> None:
+    edges = bipartite()
+    given = arguments(attention(), edges, inputs_for(edges), wants=False)
+    output, norm = edge_attention(*given)
+    gradients = [torch.ones_like(output), None, None, None]
+    torch.library.opcheck(edge_attention_backward, (*given, [output, norm], gradients, [0, 1, 3]))
+
+
+def test_the_operators_of_structures_pass_pytorchs_checks() -> None:
+    edges = bipartite()
+    given = ([edges.edge_index], edges.num_sources, edges.num_targets, "source_to_target")
+    torch.library.opcheck(group_by_target, (*given, False))
+    for self_loops in (False, True):
+        # It draws other numbers at each call.
+        checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(drop_weights, (*given, self_loops, 2, 0.5), test_utils=checks)
+
+
+@pytest.mark.parametrize("name", structures())
+def test_results_and_gradients_are_those_of_eager_mode_bit_for_bit(name: str) -> None:
+    edges, layer = structures()[name], attention()
+    inputs = inputs_for(edges, requires_grad=True)
+    output, _, weights, logits = edge_attention(*arguments(layer, edges, inputs))
+    found, expected = [output, weights, logits], list(layer(edges, **inputs, **FLAGS))
+    assert all(map(torch.equal, found, expected))
+    ours, theirs = (
+        torch.autograd.grad(sum(x.square().sum() for x in results), list(inputs.values()))
+        for results in (found, expected)
+    )
+    assert all(map(torch.equal, ours, theirs))
+
+
+def test_dropout_is_that_of_eager_mode() -> None:
+    edges, layer = bipartite(), attention()
+    inputs = inputs_for(edges)
+    torch.manual_seed(3)
+    ends, *rest = EdgeList.of(edges).arguments()
+    keep = drop_weights(ends, *rest, 2, 0.4)
+    found = edge_attention(*arguments(layer, edges, inputs, keep, 1 / 0.6))[0]
+    torch.manual_seed(3)
+    assert torch.equal(found, layer(edges, **inputs, dropout=0.4))
+
+
+FUSED = {name: case for name, case in CASES.items() if is_fused(case.normalizer(1))}
+
+
+@pytest.mark.parametrize("case", FUSED.values(), ids=FUSED)
+def test_the_definition_from_the_text_is_that_of_the_users_functions(case: Case) -> None:
+    edges, layer = bipartite(), case.layer(3, 5, backend="reference")
+    inputs = case.inputs(edges, 3, 5, torch.float32)
+    expected = layer(edges, **inputs, **FLAGS)
+    normalizer = layer.normalizer
+    assert isinstance(normalizer, FusedNormalizer)
+    own = normalizer.inputs(edges)
+    sink = own.pop("sink")[1].expand(3) if "sink" in own else None
+    names = list(layer.functions)
+    plan = layer._compiled.plan(inputs, names, normalizer.reduction, normalizer, own)
+    program = plan_of(to_text(plan.program)).program
+    tensors = inputs | states(layer.functions)
+    tensors |= {f"{OWN}{name}": x for name, (_, x) in own.items()}
+    found = attend(program, tensors, edges.source, edges.target, edges.num_targets, sink=sink)
+    wanted = ["output", *(["edge_output"] if layer.edge_output else []), "weights", "logits"]
+    for key, result in zip(wanted, expected, strict=True):
+        torch.testing.assert_close(found[key], result)
+
+
+@pytest.mark.parametrize("name", ["random", "no edges", "no nodes"])
+def test_second_derivatives_are_those_of_eager_mode(name: str) -> None:
+    edges, layer = structures()[name], attention()
+    inputs = inputs_for(edges, requires_grad=True)
+    leaves = list(inputs.values())
+
+    def twice(results: list[Tensor]) -> tuple[Tensor, ...]:
+        total = sum(x.square().sum() for x in results)
+        first = torch.autograd.grad(total, leaves, create_graph=True, materialize_grads=True)
+        total = sum(x.square().sum() for x in first)
+        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+
+    output, _, weights, logits = edge_attention(*arguments(layer, edges, inputs))
+    found, expected = twice([output, weights, logits]), twice(list(layer(edges, **inputs, **FLAGS)))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_runs_under_a_mode_that_counts_operations() -> None:
+    edges = bipartite()
+    inputs = inputs_for(edges, requires_grad=True)
+    given = arguments(attention(), edges, inputs, wants=False)
+    plan_of.cache_clear()  # the derivative is recorded anew, and within the mode
+    with FlopCounterMode(display=False):
+        found = torch.autograd.grad(edge_attention(*given)[0].sum(), list(inputs.values()))
+    expected = torch.autograd.grad(edge_attention(*given)[0].sum(), list(inputs.values()))
+    assert all(map(torch.equal, found, expected))
+
+
+def test_the_norm_is_no_result_to_differentiate() -> None:
+    edges = bipartite()
+    inputs = inputs_for(edges, requires_grad=True)
+    results = edge_attention(*arguments(attention(), edges, inputs))
+    assert [x.requires_grad for x in results] == [True, False, True, True]
+
+
+def test_an_edge_list_is_sorted_once_and_again_when_it_has_changed() -> None:
+    edges = bipartite()
+    given = EdgeList.of(edges)
+    first = given.structure()
+    assert EdgeList.of(edges).structure() is first
+    assert EdgeList(given.ends, 6, 6).structure() is not first
+    edges.source[0] = (edges.source[0] + 1) % edges.num_sources
+    changed = EdgeList.of(edges).structure()
+    assert changed is not first
+    assert torch.equal(changed.source, edges.source)
+
+
+def test_bad_input_is_refused_before_a_kernel_sees_it() -> None:
+    edges = bipartite()
+    inputs = inputs_for(edges)
+    given, ends, _, *rest = arguments(attention(), edges, inputs)
+    keep = torch.ones(edges.num_edges, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"inputs must be 5 tensors, .* got 4"):
+        edge_attention(given[:-1], ends, None, *rest)
+    with pytest.raises(ValueError, match=r"query must be \(5, 2, 3\), got \(4, 2, 3\)"):
+        edge_attention([given[0][:-1], *given[1:]], ends, None, *rest)
+    with pytest.raises(
+        TypeError, match=r"query must be torch.float64 on the CPU, got torch.float32"
+    ):
+        edge_attention([given[0].float(), *given[1:]], ends, None, *rest)
+    with pytest.raises(ValueError, match=r"keep must be uint8 \(20, 2\)"):
+        edge_attention(given, ends, keep[1:], *rest)
+    with pytest.raises(IndexError, match=r"must lie in \[0, 6\), got "):
+        edge_attention(given, [ends[0] + 6, ends[1]], None, *rest)
+    with pytest.raises(ValueError, match="text must be an edge program"):
+        edge_attention(given, ends, None, "product", *rest[1:])
+
+
+def test_the_backward_operator_refuses_what_the_forward_pass_did_not_make() -> None:
+    edges = bipartite()
+    given = arguments(attention(), edges, inputs_for(edges), wants=False)
+    output, norm = edge_attention(*given)
+    with pytest.raises(ValueError, match=r"norm must be \(5, 2, 2\), got \(4, 2, 2\)"):
+        edge_attention_backward(*given, [output, norm[1:]], [output, None, None, None], [0])
+    with pytest.raises(ValueError, match=r"output must be \(5, 2, 3\), got \(1, 2, 3\)"):
+        edge_attention_backward(*given, [output, norm], [output[:1], None, None, None], [0])

@@ -1,0 +1,177 @@
+"""A user's attention in graphs of operators: torch.compile and torch.export, without a break."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from attention_cases import attention, bipartite, inputs_for
+from contract_programs import CASES, NORMALIZERS
+from contract_runs import RETURNED, is_square, random_edges, run
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from graphattn.attention import EdgeAttention
+from graphattn.edges import Edges
+from graphattn.kernels.cpp.launch import Kernel
+from graphattn.normalizers import Sigmoid
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
+    """The kernels that ran, in order."""
+    ran: list[Kernel] = []
+    launch = Kernel.__call__
+
+    def counted(kernel: Kernel, *arguments: Any) -> None:
+        ran.append(kernel)
+        launch(kernel, *arguments)
+
+    monkeypatch.setattr(Kernel, "__call__", counted)
+    return ran
+
+
+def graph_of(layer: nn.Module, backend: Any = "aot_eager") -> Any:
+    return torch.compile(layer, backend=backend, fullgraph=True)
+
+
+def edges_for(name: str) -> Edges:
+    size = 9 if is_square(CASES[name]) else 7
+    return Edges.from_edge_index(random_edges(9, size, 40), 9, size)
+
+
+@pytest.mark.parametrize("name", [*NORMALIZERS, "channel-wise", "module", "masked"])
+def test_gives_what_eager_mode_gives_by_the_same_kernels(name: str, launches: list[Kernel]) -> None:
+    layer, edges = CASES[name].layer(3, 5), edges_for(name)
+    inputs = CASES[name].inputs(edges, 3, 5, torch.float32)
+    options = {"dropout": 0.4, **dict.fromkeys(RETURNED, True)}
+    compiled = graph_of(layer)
+    found = run(layer, edges, inputs, **options)
+    num_launches = len(launches)
+    expected = run(compiled, edges, inputs, **options)
+    assert num_launches > 0
+    assert len(launches) == 2 * num_launches
+    gradients = {key.removeprefix("_orig_mod."): x for key, x in expected.gradients.items()}
+    assert all(map(torch.equal, found.results, expected.results))
+    assert found.gradients.keys() == gradients.keys()
+    for key, gradient in found.gradients.items():
+        torch.testing.assert_close(gradients[key], gradient)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid with a bias", "entmax 1.5"])
+def test_another_structure_makes_no_further_graph(name: str) -> None:
+    layer, counter = CASES[name].layer(3, 5), CompileCounterWithBackend("aot_eager")
+    compiled = graph_of(layer, counter)
+    for size, num_edges in ((9, 40), (12, 51), (7, 30), (11, 33)):
+        edges = Edges.from_edge_index(random_edges(size, size, num_edges), size, size)
+        inputs = CASES[name].inputs(edges, 3, 5, torch.float32)
+        torch.testing.assert_close(compiled(edges, **inputs), layer(edges, **inputs))
+    assert counter.frame_count == 2  # for the first sizes, then for any
+
+
+def test_weights_that_are_passed_in_get_gradients(launches: list[Kernel]) -> None:
+    layer, edges = CASES["softmax"].layer(3, 5), edges_for("softmax")
+    inputs = {"value": torch.randn(9, 3, 5), "weights": torch.rand(40, 3)}
+    found = run(graph_of(layer), edges, inputs)
+    num_launches = len(launches)
+    expected = run(layer, edges, inputs)
+    assert len(launches) == 2 * num_launches > 0
+    assert all(map(torch.equal, found.results, expected.results))
+    assert all(torch.equal(found.gradients[name], expected.gradients[name]) for name in inputs)
+
+
+def scaled(query: Tensor, key: Tensor, factor: float) -> Tensor:
+    return (query * key).sum(-1) * factor
+
+
+def test_a_number_that_changes_makes_another_graph() -> None:
+    layer = EdgeAttention(
+        scaled,
+        attention().message,
+        target=["query"],
+        source=["key", "value"],
+        shared=["factor"],
+        normalizer=Sigmoid(0.5),
+        backend="auto",
+    )
+    edges = bipartite()
+    inputs = {name: x for name, x in inputs_for(edges).items() if name in ("query", "key", "value")}
+    compiled = graph_of(layer)
+    for factor, bias in ((0.5, 0.5), (0.25, 0.5), (0.25, -1.5), (2, 1), (-1, 1), (-2, 1)):
+        layer.normalizer.start = bias
+        torch.testing.assert_close(
+            compiled(edges, **inputs, factor=factor), layer(edges, **inputs, factor=factor)
+        )
+
+
+def test_features_of_another_width_make_another_graph() -> None:
+    layer, edges = attention(), bipartite()
+    compiled = graph_of(layer)
+    for heads, channels in ((2, 3), (1, 3), (1, 4)):
+        inputs = inputs_for(edges, heads, channels)
+        torch.testing.assert_close(compiled(edges, **inputs), layer(edges, **inputs))
+
+
+def of_queries(layer: EdgeAttention, edges: Edges, x: dict[str, Tensor]) -> Callable[..., Tensor]:
+    return lambda query: layer(edges, **{**x, "query": query})
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_vmap_runs_by_the_definition_or_raises(is_compiled: bool) -> None:
+    edges = bipartite()
+    x, queries = inputs_for(edges), torch.randn(4, edges.num_targets, 2, 3, dtype=torch.float64)
+
+    def of_many(layer: EdgeAttention) -> Callable[[Tensor], Tensor]:
+        mapped = torch.vmap(of_queries(layer, edges, x))
+        return torch.compile(mapped, backend="aot_eager") if is_compiled else mapped
+
+    one = of_queries(attention(), edges, x)
+    torch.testing.assert_close(of_many(attention())(queries), torch.stack([*map(one, queries)]))
+    with pytest.raises(ValueError, match=r'backend "cpp" cannot run inside torch.func, such as'):
+        of_many(attention(backend="cpp"))(queries)
+
+
+def twice(function: Callable[[Tensor], Tensor], query: Tensor) -> Tensor:
+    leaf = query.detach().requires_grad_()
+    (first,) = torch.autograd.grad(function(leaf).square().sum(), leaf, create_graph=True)
+    return torch.autograd.grad(first.square().sum(), leaf)[0]
+
+
+def test_second_derivatives_are_right_or_refused() -> None:
+    edges = bipartite()
+    x, layer = inputs_for(edges), attention()
+    expected = twice(of_queries(layer, edges, x), x["query"])
+    by_graph = of_queries(graph_of(layer, "eager"), edges, x)
+    torch.testing.assert_close(twice(by_graph, x["query"]), expected)
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError, match="does not currently support double backward"):
+        twice(of_queries(graph_of(layer), edges, x), x["query"])
+
+
+class Holder(nn.Module):
+    """Holds a structure, as a model of one graph does."""
+
+    def __init__(self, edges: Edges) -> None:
+        super().__init__()
+        self.attention, self.edges = attention(), edges
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return self.attention(self.edges, **x)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_module_that_holds_a_structure_is_exported(strict: bool, launches: list[Kernel]) -> None:
+    edges = bipartite()
+    module, x = Holder(edges), inputs_for(edges)
+    exported = torch.export.export(module, (x,), strict=strict).module()
+    assert not launches
+    found = exported(x)
+    assert len(launches) == 1
+    assert torch.equal(found, module(x))
