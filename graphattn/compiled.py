@@ -111,11 +111,12 @@ class Compiled:
                 made = UserFunction.of(normalizer.map, "normalizer", OWN)
             of_score = {name: functions.pop(name) for name in ("logits",) if name in functions}
             functions = {**of_score, "weights": made, **functions}
-        roles = self.definition.roles
+        # Without the score, its inputs may be there too; they are none of this program's.
+        used = {name for user in functions.values() for name in user.names}
         specs = {
             name: InputSpec(role, tuple(inputs[name].shape[role != "shared" :]), inputs[name].dtype)
-            for name, role in roles.items()
-            if isinstance(inputs.get(name), Tensor)
+            for name, role in self.definition.roles.items()
+            if name in used and isinstance(inputs.get(name), Tensor)
         }
         for name, (role, x) in (own or {}).items():
             specs[f"{OWN}{name}"] = InputSpec(role, tuple(x.shape[role != "shared" :]), x.dtype)

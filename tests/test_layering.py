@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,17 @@ def test_no_layer_and_no_kernel_imports_data_sets(module: str) -> None:
     if room_of(module) in ("kernels", "core", "nn", "models"):
         names = imports(modules()[module])
         assert not any(name.startswith("graphattn.datasets") for name in names)
+
+
+def test_every_package_is_listed_for_building() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = settings["tool"]["setuptools"]["packages"]
+    packages = {
+        name if path.stem == "__init__" else name.rpartition(".")[0]
+        for name, path in modules().items()
+        if not name.startswith("examples")
+    }
+    assert sorted(listed) == sorted(packages)
 
 
 def test_files_are_within_three_hundred_lines_and_say_what_they_are() -> None:

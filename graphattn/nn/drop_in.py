@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.dense import Linear
 
 from graphattn.edge_list import EdgeList
@@ -35,6 +36,11 @@ class DropIn:
 
     #: Whether edge features of shape ``(E,)`` are taken for ``(E, 1)``.
     widens = True
+
+    # PyTorch Geometric writes these anew for each class at its first instance, and keeps what they
+    # were before for explainers and decomposed layers: that must not be what it wrote for its own.
+    propagate = MessagePassing.propagate
+    edge_updater = MessagePassing.edge_updater
 
     def needs_propagate(
         self, x: Any, edge_index: Any, edge_attr: Tensor | None, wants_weights: bool
@@ -91,10 +97,11 @@ class DropIn:
         order = type(self).__mro__
         # The class after this one in the order of resolution is PyTorch Geometric's layer.
         original = order[order.index(DropIn) + 1]
+        above = [own for own in order[: order.index(original)] if own is not DropIn]
         return any(
             name in vars(self) or getattr(type(self), name) is not getattr(original, name)
             for name in _STEPS
-        ) or any(_overrides(own, name) for own in order[: order.index(original)] for name in _LOOPS)
+        ) or any(_overrides(own, name) for own in above for name in _LOOPS)
 
     def structure(
         self,

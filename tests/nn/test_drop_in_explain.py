@@ -1,5 +1,7 @@
 """Explainers and hooks: whatever looks into message passing finds what PyG has there."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -112,6 +114,25 @@ def test_the_mask_may_be_applied_in_a_way_of_ones_own(
         layer.explain = False
         torch.testing.assert_close(layer(*graph), plain)
     torch.testing.assert_close(outputs[0], outputs[1])
+
+
+PEER_FIRST = """
+import torch, torch_geometric.nn, graphattn.nn
+torch_geometric.nn.NAME(4, 3)
+layer = graphattn.nn.NAME(4, 3)
+layer.explain_message = lambda inputs, dim_size: 2 * inputs
+x, edge_index = torch.randn(3, 4), torch.tensor([[0, 1, 2], [1, 2, 0]])
+plain = layer(x, edge_index)
+layer.explain = True
+print(torch.allclose(layer(x, edge_index), plain))
+"""
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_it_does_not_matter_whose_layer_is_made_first(name: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PEER_FIRST.replace("NAME", name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def _flat(value: Any) -> list[Any]:
