@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.charts import draw_growth, draw_reference
+from benchmarks.explanations import explanation
 from benchmarks.goals import goals
 from benchmarks.peers import PEERS
 from benchmarks.results import Record, read_records
@@ -102,6 +103,7 @@ def _body(group: str, record: Record, folder: Path) -> Iterator[str]:
 
 
 def _goals(records: Mapping[str, Record]) -> list[str]:
+    found = list(goals(records))
     rows = [
         [
             goal.what,
@@ -109,9 +111,14 @@ def _goals(records: Mapping[str, Record]) -> list[str]:
             f"{goal.measured:.3g} {goal.unit}",
             "yes" if goal.is_met else "**no**",
         ]
-        for goal in goals(records)
+        for goal in found
     ]
-    return ["## Goals", _table(["", "goal", "measured", "met"], rows)] if rows else []
+    if not rows:
+        return []
+    missed = {goal.what: explanation(goal.what) for goal in found if not goal.is_met}
+    reasons = [f"- *{what}*: {text}" for what, text in missed.items() if text is not None]
+    table = ["## Goals", _table(["", "goal", "measured", "met"], rows)]
+    return [*table, "Why some are missed:", "\n".join(reasons)] if reasons else table
 
 
 def _peer_table(record: Record) -> str:

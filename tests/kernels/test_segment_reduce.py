@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_torch(
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-@pytest.mark.parametrize("columns", [(1,), (3,), (8,)], ids=str)
+@pytest.mark.parametrize("columns", [(3,)], ids=str)  # the others with float32, above
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_type_is_summed_in_float32_or_wider(
     dtype: torch.dtype, columns: tuple[int, ...], reduce: str

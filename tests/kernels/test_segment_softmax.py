@@ -45,7 +45,7 @@ def test_each_segment_has_the_softmax_of_torch(
     assert_close(weights, by_pieces(logits.double(), ptr).float())
 
 
-@pytest.mark.parametrize("columns", [(1,), (3,), (8,)], ids=str)
+@pytest.mark.parametrize("columns", [(3,)], ids=str)  # the others with float32, above
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_type_is_computed_in_float32_or_wider(
     dtype: torch.dtype, columns: tuple[int, ...]
