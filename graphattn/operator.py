@@ -63,9 +63,7 @@ def edge_attention(
     """
     edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
     plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
-    # With the backward passes that eager mode compiles with it: most often the same text.
-    wanted = [name for name, x in given.items() if x.is_floating_point()]
-    results = run_forward(plan, call, given, wanted)
+    results = run_forward(plan, call, given)
     made = [results[name] for name in result_names(plan.program, want_weights, want_logits)]
     return [x for x in made if x is not None]
 
