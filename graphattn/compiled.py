@@ -170,7 +170,7 @@ class Compiled:
             )
 
         wants = ("weights" in wanted or "dropped" in wanted, "logits" in wanted)
-        call = _call(edges, definition, keep, scale, *wants)
+        call = call_for(edges, definition, keep, scale, *wants)
         parts = self._run(plan, call, inputs, tensors)
         if "dropped" in wanted:
             parts["dropped"] = masked(parts["weights"], keep, scale)
@@ -184,7 +184,7 @@ class Compiled:
             return self.definition.values(edges, own, names, self._states_of(given))
 
         plan = self.plan(inputs, names, "edges")
-        call = _call(edges, definition, want_logits="logits" in names)
+        call = call_for(edges, definition, want_logits="logits" in names)
         return self._run(plan, call, inputs, {})
 
     def _weighted_sum(
@@ -203,7 +203,7 @@ class Compiled:
             )
 
         plan = self.plan(inputs, names, "none", own={"weights": ("edge", weights)})
-        return self._run(plan, _call(edges, definition), inputs, {f"{OWN}weights": weights})
+        return self._run(plan, call_for(edges, definition), inputs, {f"{OWN}weights": weights})
 
     def _run(
         self, plan: Plan, call: Call, inputs: _Inputs, own: dict[str, Tensor]
@@ -229,7 +229,7 @@ class Compiled:
         }
 
 
-def _call(
+def call_for(
     edges: Edges,
     definition: Callable[[dict[str, Tensor], Tensor | None, float], _Inputs],
     keep: Tensor | None = None,
@@ -237,6 +237,7 @@ def _call(
     want_weights: bool = False,
     want_logits: bool = False,
 ) -> Call:
+    """A call over a structure; see ``Call`` for what it is made of."""
     return Call(
         target=edges.target,
         by_target=edges.by_target,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.compiled import call_for
 from graphattn.dynamo import unseen
 from graphattn.edge_list import EdgeList
 from graphattn.kernels.edge_attention import definition
@@ -21,9 +22,7 @@ from graphattn.kernels.edge_attention.passes import (
     run_backward,
     run_forward,
 )
-from graphattn.kernels.edge_attention.plan import OUTPUTS, SINK, Call, Plan
-
-_LEFT = ("output", "norm", "weights")  # of the forward pass, for the backward passes
+from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 
 
 @torch.library.custom_op("graphattn::edge_attention", mutates_args=(), device_types="cpu")
@@ -134,8 +133,8 @@ def edge_attention_backward(
     plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
     names = [list(given)[position] for position in wanted]
     returned = result_names(plan.program, want_weights, want_logits)
-    found_left = zip([name for name in returned if name in _LEFT], left, strict=True)
-    known_left: dict[str, Tensor | None] = dict.fromkeys(_LEFT) | dict(found_left)
+    found_left = zip([name for name in returned if name in LEFT], left, strict=True)
+    known_left: dict[str, Tensor | None] = dict.fromkeys(LEFT) | dict(found_left)
     known = dict(zip(OUTPUTS, gradients, strict=True))
     num_targets = call.by_target.ptr.shape[0] - 1
     for results in (known_left, known):
@@ -176,7 +175,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     if "norm" in results:
         ctx.mark_non_differentiable(results["norm"])
     ctx.counts = (len(tensors), len(ends), int(keep is not None))
-    left = [x for name, x in results.items() if name in _LEFT]
+    left = [x for name, x in results.items() if name in LEFT]
     ctx.save_for_backward(*tensors, *ends, *([] if keep is None else [keep]), *left)
 
 
@@ -235,15 +234,4 @@ def _prepare(
             plan.program, given, source, target, num_targets, keep, scale, sink
         )
 
-    scale, want_weights, want_logits = how
-    call = Call(
-        target=target,
-        by_target=structure.by_target,
-        by_source=lambda: structure.by_source,
-        keep=keep,
-        scale=scale,
-        want_weights=want_weights,
-        want_logits=want_logits,
-        definition=defined,
-    )
-    return plan, call, given
+    return plan, call_for(structure, defined, keep, *how), given

@@ -5,6 +5,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ import torch
 with warnings.catch_warnings():  # its import uses TorchScript, of which PyTorch warns
     warnings.simplefilter("ignore")
     import torch_geometric.nn  # noqa: F401
+
+    from graphattn.kernels.cpp.launch import Kernel
 
 FILTERS = (
     "error",
@@ -86,6 +89,28 @@ def poisoned_memory() -> Iterator[None]:
     assert torch.utils.deterministic.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """A `torch.compile` that has seen nothing yet."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
+    """The kernels of attention that ran, in order."""
+    ran: list[Kernel] = []
+    launch = Kernel.__call__
+
+    def counted(kernel: Kernel, *arguments: Any) -> None:
+        ran.append(kernel)
+        launch(kernel, *arguments)
+
+    monkeypatch.setattr(Kernel, "__call__", counted)
+    return ran
 
 
 def _folder(variable: str, name: str) -> Path:

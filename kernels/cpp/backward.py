@@ -9,17 +9,23 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from graphattn.kernels.cpp.expressions import HALVES, c_type, stored_type
+from graphattn.kernels.cpp.expressions import c_type
 from graphattn.kernels.cpp.gradients import Gradients
 from graphattn.kernels.cpp.launch import Kernel
 from graphattn.kernels.cpp.memory import empty
-from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
+from graphattn.kernels.cpp.names import (
+    parameters,
+    prefetch,
+    row_pointers,
+    types_of_edges,
+    uses_halves,
+)
 from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.pulls import pull_text, row_text
-from graphattn.kernels.cpp.stages import local, needed, of_row, product, shared, without
+from graphattn.kernels.cpp.stages import local, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import End, Pass
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.kernels.program import Program, Step
+from graphattn.kernels.program import Program, Step, needed
 
 # Inputs whose gradients a pass can form: each row's edges are walked by one thread, in order.
 ROLES = {"target": ("target", "edge", "shared"), "source": ("source",)}
@@ -114,8 +120,6 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
             "state": (2 * heads, dtype.itemsize, "twin[later]"),
         }
     ends = f"const int64_t {other} = neighbor[position], edge = order[position];"
-    has_halves = [step.dtype in HALVES for step in whole.steps]
-    has_halves += [spec.dtype in HALVES for spec in whole.inputs.values()]
     return Pass(
         name=f"backward_by_{end}",
         comment=_COMMENTS[end],
@@ -147,7 +151,7 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
         finale=gradients.finale(),
         types=f"using sum_t = {c_type(dtype)};",
         index_type=index_type,
-        uses_halves=any(has_halves),
+        uses_halves=uses_halves(whole),
     )
 
 
@@ -165,13 +169,9 @@ def _edge_size(program: Program) -> int:
 
 
 def _arriving(program: Program) -> list[tuple[str, str]]:
-    outputs = program.outputs
-    types = {
-        name: stored_type(program.dtype(outputs[name])) if name in outputs else "float"
-        for name in ("logits", "weights", "edge_output")
-    }
+    types = types_of_edges(program)
     # Weights are returned in the type of the logits where they are made from them.
-    weights = types["weights"] if "weights" in outputs else types["logits"]
+    weights = types["weights" if "weights" in program.outputs else "logits"]
     of_targets = ("all_grad_output", "all_output", "norm", "delta")
     return [
         *(("const sum_t*", name) for name in of_targets),
@@ -215,7 +215,7 @@ def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[lis
     last = gradients.effects()
     whole = replace(whole, steps=(*steps, *first, *last))
     common = shared(steps)
-    early, late = (needed(whole, [step.name for step in part]) for part in (first, last))
+    early, late = (needed(whole.steps, [step.name for step in part]) for part in (first, last))
     own = of_row(derivative, [step for step in steps if step in early or step in late], end)
     before = without(early, [*common, *own])
     after = without(late, [*common, *own, *before])

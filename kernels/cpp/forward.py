@@ -5,10 +5,16 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from graphattn.kernels.cpp.expressions import HALVES, c_type, stored_type
+from graphattn.kernels.cpp.expressions import c_type
 from graphattn.kernels.cpp.launch import Kernel
 from graphattn.kernels.cpp.memory import empty
-from graphattn.kernels.cpp.names import parameters, prefetch, row_pointers
+from graphattn.kernels.cpp.names import (
+    parameters,
+    prefetch,
+    row_pointers,
+    types_of_edges,
+    uses_halves,
+)
 from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.reductions import (
     clear_text,
@@ -17,10 +23,10 @@ from graphattn.kernels.cpp.reductions import (
     merge_text,
     weight_text,
 )
-from graphattn.kernels.cpp.stages import effect, local, needed, of_row, product, shared, without
+from graphattn.kernels.cpp.stages import effect, local, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import Pass
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.kernels.program import Program, Step
+from graphattn.kernels.program import Program, Step, needed
 
 
 @dataclass(frozen=True)
@@ -105,11 +111,6 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
     """
     whole, stages = _stages(program)
     common, of_target, before, after = print_stages(whole, stages)
-    outputs = program.outputs
-    types = {
-        name: stored_type(program.dtype(outputs[name])) if name in outputs else "float"
-        for name in ("logits", "weights", "edge_output")
-    }
     return Pass(
         name="forward",
         comment="Forward by target row: logits, weights in one walk, weighted sum.",
@@ -123,7 +124,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
             ("const sum_t*", "sink"),
             ("sum_t*", "out"),
             ("sum_t*", "norm"),
-            *((f"{types[name]}*", f"all_{name}") for name in ("logits", "weights", "edge_output")),
+            *((f"{kind}*", f"all_{name}") for name, kind in types_of_edges(program).items()),
         ],
         shared="\n".join([row_pointers(program, ("shared",)), common]),
         row="\n".join([row_pointers(program, ("target",)), of_target]),
@@ -140,8 +141,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
         finish=finish_text(program),
         types=f"using sum_t = {c_type(program.sum_dtype)};",
         index_type=index_type,
-        uses_halves=any(spec.dtype in HALVES for spec in program.inputs.values())
-        or any(step.dtype in HALVES for step in program.steps),
+        uses_halves=uses_halves(program),
     )
 
 
@@ -170,5 +170,5 @@ def _stages(program: Program) -> tuple[Program, list[list[Step]]]:
     )
     common = shared(steps)
     own = of_row(program, steps, "target")
-    before = without(needed(whole, [step.name for step in first]), [*common, *own])
+    before = without(needed(whole.steps, [step.name for step in first]), [*common, *own])
     return whole, [common, own, before, without(whole.steps, [*common, *own, *before])]

@@ -1,6 +1,6 @@
 """C++ identifiers for the values of a program, and pointers to the rows of its inputs."""
 
-from graphattn.kernels.cpp.expressions import stored_type
+from graphattn.kernels.cpp.expressions import HALVES, stored_type
 from graphattn.kernels.program import Program
 
 _FAR = 256  # bytes of a row from which a few edges ahead are far enough
@@ -30,6 +30,22 @@ def parameters(program: Program) -> list[tuple[str, str]]:
         for name, spec in program.inputs.items()
         if spec.role in ("target", "source", "edge", "shared")
     ]
+
+
+def types_of_edges(program: Program) -> dict[str, str]:
+    """The C++ type of memory for each result that edges have; some type where there is none."""
+    return {
+        name: stored_type(program.dtype(program.outputs[name]))
+        if name in program.outputs
+        else "float"
+        for name in ("logits", "weights", "edge_output")
+    }
+
+
+def uses_halves(program: Program) -> bool:
+    """Whether an input or a step is of half precision."""
+    dtypes = [spec.dtype for spec in program.inputs.values()]
+    return any(dtype in HALVES for dtype in (*dtypes, *(step.dtype for step in program.steps)))
 
 
 def row_pointers(program: Program, roles: tuple[str, ...]) -> str:

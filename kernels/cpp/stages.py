@@ -7,15 +7,6 @@ import torch
 from graphattn.kernels.program import InputSpec, Program, Step
 
 
-def needed(program: Program, values: Iterable[str]) -> list[Step]:
-    """The steps that some values depend on, in order."""
-    wanted = set(values)
-    for step in reversed(program.steps):
-        if step.name in wanted:
-            wanted.update(value for value in step.inputs if isinstance(value, str))
-    return [step for step in program.steps if step.name in wanted]
-
-
 def without(steps: Iterable[Step], others: Iterable[Step]) -> list[Step]:
     """The steps that are not among the others."""
     names = {step.name for step in others}

@@ -10,9 +10,7 @@ from graphattn.kernels.edge_attention.passes import (
     run_backward,
     run_forward,
 )
-from graphattn.kernels.edge_attention.plan import OUTPUTS, SINK, Call, Plan
-
-_LEFT = ("output", "norm", "weights")  # of the forward pass, for the backward passes
+from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 
 
 def edge_attention(plan: Plan, call: Call, inputs: dict[str, Tensor]) -> dict[str, Tensor | None]:
@@ -46,7 +44,7 @@ class _EdgeAttention(torch.autograd.Function):
         results = run_forward(plan, call, dict(zip(names, tensors, strict=True)), wanted)
         ctx.plan, ctx.call, ctx.names = plan, call, names
         ctx.set_materialize_grads(False)
-        left = (results[name] for name in _LEFT)
+        left = (results[name] for name in LEFT)
         ctx.save_for_backward(*left, *tensors)
         # A copy where the types differ: the backward pass needs all digits.
         output = results["output"]
@@ -55,8 +53,8 @@ class _EdgeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor | None) -> tuple[Tensor | None, ...]:
-        left = dict(zip(_LEFT, ctx.saved_tensors, strict=False))
-        tensors = ctx.saved_tensors[len(_LEFT) :]
+        left = dict(zip(LEFT, ctx.saved_tensors, strict=False))
+        tensors = ctx.saved_tensors[len(LEFT) :]
         plan, call, names = ctx.plan, ctx.call, ctx.names
         inputs = dict(zip(names, tensors, strict=True))
         needs = ctx.needs_input_grad[4:]

@@ -9,7 +9,7 @@ from torch import Tensor
 from graphattn.kernels.cpp.backward import Cotangents, backward
 from graphattn.kernels.cpp.forward import ForwardResult, forward
 from graphattn.kernels.cpp.memory import empty
-from graphattn.kernels.edge_attention.plan import OUTPUTS, SINK, Call, Plan
+from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 from graphattn.kernels.program import Program
 
 
@@ -128,7 +128,7 @@ def _cotangents(
     of_output, of_weights, of_logits, of_edge_output = (
         None if gradient is None else gradient.contiguous() for gradient in arriving
     )
-    output, norm, weights = (left[name] for name in ("output", "norm", "weights"))
+    output, norm, weights = (left[name] for name in LEFT)
     if output is not None:
         of_output = torch.zeros_like(output) if of_output is None else of_output.to(output.dtype)
     delta = None

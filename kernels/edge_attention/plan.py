@@ -15,6 +15,7 @@ from graphattn.kernels.program import Program, derivative, narrowed
 
 # What a call returns, in this order; ``None`` where it was not asked for.
 OUTPUTS = ("output", "weights", "logits", "edge_output")
+LEFT = ("output", "norm", "weights")  # of the forward pass, for the backward passes
 SINK = "normalizer.sink"  # the one input that no program has: it belongs to the softmax
 _POSITIONS = {torch.int32: "int32_t", torch.int64: "int64_t"}
 Definition = Callable[[dict[str, Tensor], Tensor | None, float], dict[str, Tensor]]

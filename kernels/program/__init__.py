@@ -4,7 +4,7 @@ from graphattn.kernels.program.capture import InputSpec, UserFunction
 from graphattn.kernels.program.derivative import derivative, narrowed
 from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.lower import RETURNS, capture
-from graphattn.kernels.program.program import Program, Reduction, Step
+from graphattn.kernels.program.program import Program, Reduction, Step, needed
 
 __all__ = [
     "RETURNS",
@@ -17,4 +17,5 @@ __all__ = [
     "capture",
     "derivative",
     "narrowed",
+    "needed",
 ]

@@ -13,7 +13,7 @@ from graphattn.kernels.program.call import Call, DependsOnEdges, Value
 from graphattn.kernels.program.capture import NUM_EDGES, InputSpec, UserFunction, record
 from graphattn.kernels.program.errors import CaptureError
 from graphattn.kernels.program.operations import lower
-from graphattn.kernels.program.program import Program, Reduction, Step
+from graphattn.kernels.program.program import Program, Reduction, Step, needed
 
 # What each function is called in errors, and the shape it must return.
 RETURNS = {
@@ -216,12 +216,7 @@ def steps_for(steps: Iterable[Step], outputs: dict[str, str]) -> tuple[Step, ...
         steps: In an order in which they can run.
         outputs: Names of values; the new ones are put in their place.
     """
-    steps = list(steps)
-    needed = set(outputs.values())
-    for step in reversed(steps):
-        if step.name in needed:
-            needed.update(value for value in step.inputs if isinstance(value, str))
-    kept = [step for step in steps if step.name in needed]
+    kept = needed(tuple(steps), outputs.values())
     names = {step.name: f"%{step.operation}_{number}" for number, step in enumerate(kept)}
     outputs.update({output: names.get(name, name) for output, name in outputs.items()})
     return tuple(

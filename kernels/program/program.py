@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,3 +130,12 @@ class Program:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def needed(steps: Sequence[Step], values: Iterable[str]) -> list[Step]:
+    """The steps that some values depend on, in order."""
+    wanted = set(values)
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted.update(value for value in step.inputs if isinstance(value, str))
+    return [step for step in steps if step.name in wanted]

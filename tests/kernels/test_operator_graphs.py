@@ -1,6 +1,6 @@
 """A user's attention in graphs of operators: torch.compile and torch.export, without a break."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,26 +16,7 @@ from graphattn.edges import Edges
 from graphattn.kernels.cpp.launch import Kernel
 from graphattn.normalizers import Sigmoid
 
-
-@pytest.fixture(autouse=True)
-def fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
-    """The kernels that ran, in order."""
-    ran: list[Kernel] = []
-    launch = Kernel.__call__
-
-    def counted(kernel: Kernel, *arguments: Any) -> None:
-        ran.append(kernel)
-        launch(kernel, *arguments)
-
-    monkeypatch.setattr(Kernel, "__call__", counted)
-    return ran
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def graph_of(layer: nn.Module, backend: Any = "aot_eager") -> Any:

@@ -5,7 +5,6 @@ Every test runs the compiled kernels, or says that PyTorch Geometric's own path 
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.launch import Kernel
 
-
-@pytest.fixture(autouse=True)
-def fresh_compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
-    """The kernels that ran, in order."""
-    ran: list[Kernel] = []
-    launch = Kernel.__call__
-
-    def counted(kernel: Kernel, *arguments: Any) -> None:
-        ran.append(kernel)
-        launch(kernel, *arguments)
-
-    monkeypatch.setattr(Kernel, "__call__", counted)
-    return ran
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def options_for(name: str, with_features: bool) -> dict[str, Any]:
