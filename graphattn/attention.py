@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn import traced
-from graphattn.compiled import Compiled, is_transformed, suits
+from graphattn.compiled import Compiled, is_transformed, runs_on, suits
 from graphattn.definition import Definition
 from graphattn.dropout import drop
 from graphattn.edge_list import EdgeList
@@ -23,8 +23,8 @@ from graphattn.roles import (
     check_weights,
 )
 
-Backend = Literal["auto", "reference", "cpp"]
-_BACKENDS = ("auto", "reference", "cpp")
+Backend = Literal["auto", "reference", "cpp", "triton"]
+_BACKENDS = ("auto", "reference", "cpp", "triton")
 
 
 class EdgeAttention(nn.Module):
@@ -59,10 +59,10 @@ class EdgeAttention(nn.Module):
         shared: Names of inputs that all edges see whole.
         normalizer: Turns logits into weights; ``Softmax()`` if not given.
         edge_output: A third function, whose result for each edge, ``(E, ...)``, is returned.
-        backend: ``"auto"`` takes kernels compiled for the CPU where they can run: plain tensors on
-            the CPU, a C++ compiler (one warning without), no ``torch.func`` transform, no
-            forward-mode differentiation. ``"cpp"`` takes them or raises, ``"reference"`` is plain
-            PyTorch.
+        backend: ``"auto"`` takes compiled kernels where they can run: plain tensors, no
+            ``torch.func`` transform, no forward-mode differentiation; on the CPU a C++ compiler
+            (one warning without), on a GPU Triton (an error without). ``"cpp"`` and ``"triton"``
+            take them or raise, ``"reference"`` is plain PyTorch.
         check: Whether the functions are recorded and checked. ``False`` needs the reference
             backend, which then runs anything.
 
@@ -107,7 +107,7 @@ class EdgeAttention(nn.Module):
             {"target": target, "source": source, "edge": edge, "shared": shared}, self.functions
         )
         self._definition = Definition(self.functions, self.roles)
-        self._compiled = Compiled(self._definition)
+        self._compiled = Compiled(self._definition, backend)
 
     def forward(
         self,
@@ -185,13 +185,15 @@ class EdgeAttention(nn.Module):
         if self.backend == "auto":
             can_run = traced.can_trace if torch.compiler.is_compiling() else suits
             return can_run(edges.device, tensors)
-        if edges.device.type != "cpu":
+        if not runs_on(self.backend, edges.device):
+            places = {"cpp": "on the CPU", "triton": "on a GPU, or in Triton's interpreter"}
             raise ValueError(
-                f'backend "cpp" is for edges on the CPU, got {edges.device}: use backend="auto"'
+                f'backend "{self.backend}" is for edges {places[self.backend]}, got'
+                f' {edges.device}: use backend="auto"'
             )
         if is_transformed():
             raise ValueError(
-                'backend "cpp" cannot run inside torch.func, such as vmap, or forward-mode'
+                f'backend "{self.backend}" cannot run inside torch.func, such as vmap, or forward-mode'
                 ' differentiation: use backend="auto"'
             )
         return True
@@ -225,7 +227,7 @@ class EdgeAttention(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Recorded anew where they are needed.
-        return {**self.__dict__, "_compiled": Compiled(self._definition)}
+        return {**self.__dict__, "_compiled": Compiled(self._definition, self.backend)}
 
     def extra_repr(self) -> str:
         names = {

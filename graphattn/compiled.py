@@ -13,8 +13,9 @@ from graphattn.dynamo import constant
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
 from graphattn.kernels.edge_attention.op import edge_attention
-from graphattn.kernels.edge_attention.plan import SINK, Call, Plan
+from graphattn.kernels.edge_attention.plan import SINK, Backend, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
+from graphattn.kernels.triton.available import is_interpreted
 from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
 
 OWN = "normalizer."  # what the names of a normalizer's inputs begin with
@@ -24,7 +25,11 @@ _Inputs = dict[str, Any]
 
 
 def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
-    """Whether compiled kernels can take a call: plain tensors on the CPU, plain differentiation."""
+    """Whether compiled kernels can take a call: plain tensors, plain differentiation.
+
+    Raises:
+        ModuleNotFoundError: If they would on a GPU, but Triton is not installed.
+    """
     is_plain = all(
         type(value) in (Tensor, nn.Parameter) and value.dtype in FLOATS
         for value in inputs
@@ -32,11 +37,17 @@ def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
     )
     return (
         is_plain
-        and device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not is_transformed()
-        and is_available()
+        and ((device.type == "cpu" and is_available()) or device.type == "cuda")
     )
+
+
+def runs_on(backend: Backend, device: torch.device) -> bool:
+    """Whether a backend's kernels run on a device."""
+    if backend == "cpp":
+        return device.type == "cpu"
+    return device.type == "cuda" or is_interpreted()
 
 
 @constant
@@ -49,8 +60,8 @@ def is_transformed() -> bool:
 class Compiled:
     """The programs of one definition, recorded and compiled once for each kind of inputs."""
 
-    def __init__(self, definition: Definition) -> None:
-        self.definition = definition
+    def __init__(self, definition: Definition, backend: str = "auto") -> None:
+        self.definition, self.backend = definition, backend
         self._plans: dict[Any, Plan] = {}
 
     @property
@@ -128,7 +139,9 @@ class Compiled:
         epsilon = 0.0 if mapped is None else float(mapped.epsilon)
         modes = [user.mode() for user in functions.values()]
         kind = (reduction, epsilon, type(mapped), _numbers(mapped))
+        backend = self._backend(inputs)
         key = (
+            backend,
             tuple(functions),
             tuple(specs.items()),
             repr(sorted(constants.items())),
@@ -136,8 +149,15 @@ class Compiled:
             *modes,
         )
         if key not in self._plans:
-            self._plans[key] = Plan(capture(functions, specs, constants, reduction, epsilon))
+            program = capture(functions, specs, constants, reduction, epsilon)
+            self._plans[key] = Plan(program, backend)
         return self._plans[key]
+
+    def _backend(self, inputs: _Inputs) -> Backend:
+        if self.backend == "cpp" or self.backend == "triton":
+            return self.backend
+        devices = {x.device.type for x in inputs.values() if isinstance(x, Tensor)}
+        return "triton" if "cuda" in devices else "cpp"
 
     def _fused(
         self,

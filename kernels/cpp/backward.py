@@ -4,15 +4,10 @@ The pass by target leaves, for each edge and head, the weight after dropout and 
 logit (of the program's weight, where there is no softmax); the pass by source reads them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from torch import Tensor
+from dataclasses import replace
 
 from graphattn.kernels.cpp.expressions import c_type
 from graphattn.kernels.cpp.gradients import Gradients
-from graphattn.kernels.cpp.launch import Kernel
-from graphattn.kernels.cpp.memory import empty
 from graphattn.kernels.cpp.names import (
     parameters,
     prefetch,
@@ -23,81 +18,9 @@ from graphattn.kernels.cpp.names import (
 from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.pulls import pull_text, row_text
 from graphattn.kernels.cpp.stages import local, of_row, product, shared, without
-from graphattn.kernels.cpp.walk import End, Pass
-from graphattn.kernels.edge_attention.rows import Rows
+from graphattn.kernels.cpp.walk import Pass
+from graphattn.kernels.edge_attention.rows import End
 from graphattn.kernels.program import Program, Step, needed
-
-# Inputs whose gradients a pass can form: each row's edges are walked by one thread, in order.
-ROLES = {"target": ("target", "edge", "shared"), "source": ("source",)}
-
-
-@dataclass(frozen=True)
-class Cotangents:
-    """What arrives from the layers above, and what the forward pass left for here.
-
-    Attributes:
-        grad_output: Gradient of the output, ``(N, H, C)``, of the type that sums have.
-        output: The output, likewise.
-        norm: From the forward pass.
-        delta: Sum over each target's edges of weight times the gradient of the returned weight,
-            ``(N, H)``, if weights were returned.
-        keep: 1 where dropout kept the weight, ``(E, H)``, uint8; ``None`` without dropout.
-        scale: What a kept weight is multiplied by.
-        weights: Gradient of the weights before dropout, ``(E, H)``, if they were returned.
-        logits: Gradient of the logits, ``(E, H)``, if they were returned.
-        edge_output: Gradient of the edge output, ``(E, ...)``, if there is one.
-    """
-
-    grad_output: Tensor | None
-    output: Tensor | None
-    norm: Tensor | None
-    delta: Tensor | None
-    keep: Tensor | None
-    scale: float
-    weights: Tensor | None
-    logits: Tensor | None
-    edge_output: Tensor | None
-
-    def tensors(self) -> list[Tensor | None]:
-        """In the order in which the kernels take them."""
-        of_targets = [self.grad_output, self.output, self.norm, self.delta]
-        return [*of_targets, self.keep, self.weights, self.logits, self.edge_output]
-
-
-def backward(
-    kernel: Kernel,
-    program: Program,
-    rows: Rows,
-    inputs: Mapping[str, Tensor],
-    cotangents: Cotangents,
-    state: Tensor | None,
-) -> dict[str, Tensor]:
-    """Gradients of those inputs that ``program`` computes them for.
-
-    Args:
-        kernel: The compiled pass for ``program`` and the type of ``rows.neighbor``.
-        program: A derivative of the program that ran forward; see ``derivative``.
-        rows: The edges, by target or by source.
-        inputs: As in the forward pass, contiguous.
-        cotangents: What arrives.
-        state: Two numbers for each edge and head, ``(E, 2, H)``, from one pass to the other.
-
-    Returns:
-        Gradients by input, of the inputs' shapes; zeros where no edge adds anything.
-    """
-    gradients, partial = {}, []
-    for output in program.outputs:
-        if not output.startswith("grad."):
-            continue
-        name = output.removeprefix("grad.")
-        gradients[name] = empty(tuple(inputs[name].shape), inputs[name].dtype)
-        if program.inputs[name].role == "shared":
-            shape = (rows.chunks.count, inputs[name].numel())
-            partial.append(empty(shape, program.sum_dtype))
-    given = [inputs[name] for name in program.inputs if name in inputs]
-    made = [*gradients.values(), *partial]
-    kernel(rows, cotangents.scale, [*given, *cotangents.tensors(), state, *made])
-    return gradients
 
 
 def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") -> Pass:

@@ -1,13 +1,8 @@
 """The forward pass of an edge program in C++: one walk over the edges into each target."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from torch import Tensor
+from dataclasses import replace
 
 from graphattn.kernels.cpp.expressions import c_type
-from graphattn.kernels.cpp.launch import Kernel
-from graphattn.kernels.cpp.memory import empty
 from graphattn.kernels.cpp.names import (
     parameters,
     prefetch,
@@ -25,78 +20,7 @@ from graphattn.kernels.cpp.reductions import (
 )
 from graphattn.kernels.cpp.stages import effect, local, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import Pass
-from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.program import Program, Step, needed
-
-
-@dataclass(frozen=True)
-class ForwardResult:
-    """What the forward pass leaves; ``None`` where the program has no such thing.
-
-    Attributes:
-        output: ``(N, H, C)``, of the type that sums have; zero for a target without weight.
-        norm: By softmax, a number that is taken off each target's logits, and the sum of the
-            exponentials of what is left, ``(N, 2, H)``; by a sum of weights, this sum, ``(N, H)``.
-            The first is −inf, or the sum zero, for a target without weight.
-        logits: ``(E, H)``, in the order of the structure, if they were asked for.
-        weights: As the program has them, before they are divided; likewise.
-        edge_output: ``(E, ...)``, in the order of the structure, if the program has one.
-    """
-
-    output: Tensor | None
-    norm: Tensor | None
-    logits: Tensor | None
-    weights: Tensor | None
-    edge_output: Tensor | None
-
-
-def forward(
-    kernel: Kernel,
-    program: Program,
-    rows: Rows,
-    inputs: Mapping[str, Tensor],
-    *,
-    keep: Tensor | None = None,
-    scale: float = 1.0,
-    sink: Tensor | None = None,
-    want_logits: bool = False,
-    want_weights: bool = False,
-) -> ForwardResult:
-    """Attention, compiled for this processor.
-
-    Args:
-        kernel: The compiled ``forward_pass(program, ...)`` for the type of ``rows.neighbor``.
-        program: What every edge computes.
-        rows: The edges into each target.
-        inputs: By name, on the CPU: rows for targets, sources and edges of the structure, or whole.
-        keep: 1 where dropout keeps a weight, ``(E, H)``, uint8, in the order of the structure.
-        scale: What a kept weight is multiplied by.
-        sink: A logit that takes part in every target's softmax without a message, ``(H,)``.
-        want_logits: Whether to return the logits, if the program has some.
-        want_weights: Whether to return the program's weights, if it has some.
-    """
-    num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
-    heads, outputs, dtype = program.num_heads, program.outputs, program.sum_dtype
-
-    def of_edges(name: str, is_wanted: bool = True) -> Tensor | None:
-        if name not in outputs or not is_wanted:
-            return None
-        value = outputs[name]
-        return empty((num_edges, *program.shape(value)[1:]), program.dtype(value))
-
-    output = norm = None
-    if program.reduction != "edges":
-        output = empty((num_targets, heads, program.channels), dtype)
-    if program.reduction in ("softmax", "sum"):
-        numbers = (2, heads) if program.reduction == "softmax" else (heads,)
-        norm = empty((num_targets, *numbers), dtype)
-    logits = of_edges("logits", want_logits)
-    weights = of_edges("weights", want_weights)
-    edge_output = of_edges("edge_output")
-    given = [inputs[name].contiguous() for name in program.inputs]
-    made = [output, norm, logits, weights, edge_output]
-    kernel(rows, scale, [*given, keep, sink, *made])
-    return ForwardResult(output, norm, logits, weights, edge_output)
 
 
 def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:

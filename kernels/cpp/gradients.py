@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from graphattn.kernels.cpp.expressions import stored_type
-from graphattn.kernels.cpp.names import c_name
 from graphattn.kernels.cpp.stages import effect
 from graphattn.kernels.program import Program, Step
+from graphattn.kernels.program.names import identifier
 
 
 @dataclass(frozen=True)
@@ -28,29 +28,29 @@ class Gradients:
 
     def fields(self) -> list[tuple[str, int]]:
         """What is gathered over a row's edges."""
-        return [(c_name(name), size) for name, size in self.of(self.end)]
+        return [(identifier(name), size) for name, size in self.of(self.end)]
 
     def parameters(self) -> list[tuple[str, str]]:
         """Of the kernel: the gradients, and the parts of shared ones that chunks have found."""
         specs = self.program.inputs
         whole = [
-            (f"{stored_type(specs[name].dtype)}*", f"gradient_{c_name(name)}")
+            (f"{stored_type(specs[name].dtype)}*", f"gradient_{identifier(name)}")
             for name, _ in self.of("target", "source", "edge", "shared")
         ]
-        return whole + [("sum_t*", f"partial_{c_name(name)}") for name, _ in self.of("shared")]
+        return whole + [("sum_t*", f"partial_{identifier(name)}") for name, _ in self.of("shared")]
 
     def effects(self) -> list[Step]:
         """What is done with the values of an edge."""
         made = []
         for name, _ in self.of(self.end):
             value = self.program.outputs[f"grad.{name}"]
-            made.append(effect("add_to", value, f"row.{c_name(name)}", self.program))
+            made.append(effect("add_to", value, f"row.{identifier(name)}", self.program))
         for name, _ in self.of("shared"):
             value = self.program.outputs[f"grad.{name}"]
-            made.append(effect("add_to", value, f"sum_{c_name(name)}", self.program))
+            made.append(effect("add_to", value, f"sum_{identifier(name)}", self.program))
         for name, size in self.of("edge"):
             value = self.program.outputs[f"grad.{name}"]
-            into = f"(gradient_{c_name(name)} + edge * {size})"
+            into = f"(gradient_{identifier(name)} + edge * {size})"
             made.append(effect("write", value, into, self.program))
         return made
 
@@ -64,8 +64,8 @@ class Gradients:
     def chunk(self) -> str:
         """A chunk's own part of the gradients of shared inputs, zero to begin with."""
         return "\n".join(
-            f"sum_t* sum_{c_name(name)} = partial_{c_name(name)} + chunk * {size};\n"
-            f"for (int i = 0; i < {size}; ++i) sum_{c_name(name)}[i] = 0;"
+            f"sum_t* sum_{identifier(name)} = partial_{identifier(name)} + chunk * {size};\n"
+            f"for (int i = 0; i < {size}; ++i) sum_{identifier(name)}[i] = 0;"
             for name, size in self.of("shared")
         )
 
@@ -83,8 +83,8 @@ class Gradients:
             f"for (int i = 0; i < {size}; ++i) {{\n"
             "  sum_t sum = 0;\n"
             "  for (int64_t chunk = 0; chunk < num_chunks; ++chunk)\n"
-            f"    sum += partial_{c_name(name)}[chunk * {size} + i];\n"
-            f"  gradient_{c_name(name)}[i] = sum;\n"
+            f"    sum += partial_{identifier(name)}[chunk * {size} + i];\n"
+            f"  gradient_{identifier(name)}[i] = sum;\n"
             "}"
             for name, size in self.of("shared")
         )

@@ -26,6 +26,10 @@ class Kernel:
         self.row_size = sum(size for _, size in made.fields)
         self.run.restype = None
 
+    def num_parts(self, rows: Rows) -> int:
+        """How many chunks leave a part of what is summed over all edges."""
+        return rows.chunks.count
+
     def __call__(self, rows: Rows, scale: float, tensors: Sequence[Tensor | None]) -> None:
         """Runs the pass over rows, with as many threads as PyTorch has now.
 

@@ -1,32 +1,17 @@
-"""C++ identifiers for the values of a program, and pointers to the rows of its inputs."""
+"""Parameters of a kernel, and pointers to the rows of a program's inputs, in C++."""
 
 from graphattn.kernels.cpp.expressions import HALVES, stored_type
 from graphattn.kernels.program import Program
+from graphattn.kernels.program.names import identifier
 
 _FAR = 256  # bytes of a row from which a few edges ahead are far enough
 _AHEAD, _FURTHER_AHEAD = 4, 12  # edges between a prefetch and the use of it
 
 
-def c_name(name: str) -> str:
-    """A value's name as a C++ identifier.
-
-    ``%add_0`` is ``add_0``, an input ``q`` is ``in_q``, what a kernel names ``@weight`` is
-    ``weight``, and ``grad.logits`` is ``grad_of_logits``.
-    """
-    if name[0] in "%@":
-        return name[1:]
-    is_gradient = name.startswith("grad.")
-    # Python allows more letters than C++ does, and a module's parameters have dots.
-    letters = (
-        c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name.removeprefix("grad.")
-    )
-    return f"{'grad_of' if is_gradient else 'in'}_{''.join(letters)}"
-
-
 def parameters(program: Program) -> list[tuple[str, str]]:
     """Types and names of a kernel's parameters for the inputs of a program, in their order."""
     return [
-        (f"const {stored_type(spec.dtype)}*", f"{spec.role}_{c_name(name)}")
+        (f"const {stored_type(spec.dtype)}*", f"{spec.role}_{identifier(name)}")
         for name, spec in program.inputs.items()
         if spec.role in ("target", "source", "edge", "shared")
     ]
@@ -54,8 +39,8 @@ def row_pointers(program: Program, roles: tuple[str, ...]) -> str:
     for name, spec in program.inputs.items():
         if spec.role in roles:
             row = "" if spec.role == "shared" else f" + {spec.role} * {program.size(name)}"
-            pointer = f"const {stored_type(spec.dtype)}* {c_name(name)}"
-            lines.append(f"{pointer} = {spec.role}_{c_name(name)}{row};")
+            pointer = f"const {stored_type(spec.dtype)}* {identifier(name)}"
+            lines.append(f"{pointer} = {spec.role}_{identifier(name)}{row};")
     return "\n".join(lines)
 
 
@@ -69,7 +54,7 @@ def prefetch(program: Program, end: str, others: dict[str, tuple[int, int, str]]
             the C++ of the row's number.
     """
     rows = {
-        f"{end}_{c_name(name)}": (program.size(name), spec.dtype.itemsize, "ahead")
+        f"{end}_{identifier(name)}": (program.size(name), spec.dtype.itemsize, "ahead")
         for name, spec in program.inputs.items()
         if spec.role == end
     } | others

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from graphattn.kernels.cpp.expressions import HALVES, c_type, expression, literal
-from graphattn.kernels.cpp.names import c_name
 from graphattn.kernels.cpp.nests import Nest, schedule, squeezed, steps_inlined
 from graphattn.kernels.program import Program, Step
+from graphattn.kernels.program.names import identifier
 from graphattn.kernels.program.operations import POINTWISE, REDUCTIONS
 
 # Steps that only a kernel has. ``add_to`` and ``write`` put a value into the memory that
@@ -76,7 +76,7 @@ class _Printer:
         return [self._declare(step) for step in kept]
 
     def _declare(self, step: Step) -> str:
-        return f"{c_type(step.dtype)} {c_name(step.name)}[{math.prod(step.shape)}];"
+        return f"{c_type(step.dtype)} {identifier(step.name)}[{math.prod(step.shape)}];"
 
     def _loops(self, nest: Nest, depth: int) -> str:
         """The loops from this depth inwards, with the sums that are complete after them."""
@@ -95,7 +95,7 @@ class _Printer:
             lines.append(f"{block}\n  {indented(body, 2)}\n}}")
         for step in own:
             position = _position(step.shape, self._spread(step.shape, self.indices[:depth]))
-            lines.append(f"{c_name(step.name)}[{position}] = {_scalar(step)};")
+            lines.append(f"{identifier(step.name)}[{position}] = {_scalar(step)};")
         return "\n".join(lines)
 
     def _statement(self, step: Step) -> str:
@@ -112,7 +112,7 @@ class _Printer:
             return f"{into}[{position}] {sign} {self._element(step.inputs[0], indices)};"
         lines = [f"const {c_type(step.dtype)} {_scalar(step)} = {self._formula(step, indices)};"]
         if step.name in self.arrays:
-            lines.append(f"{c_name(step.name)}[{position}] = {_scalar(step)};")
+            lines.append(f"{identifier(step.name)}[{position}] = {_scalar(step)};")
         return "\n".join(lines)
 
     @staticmethod
@@ -139,7 +139,7 @@ class _Printer:
         if name in self.inlined:  # a view that only adds or drops axes of size one
             return self._array(self.steps[name].inputs[0])
         self.arrays.add(name)
-        return c_name(name)
+        return identifier(name)
 
     def _formula(self, step: Step, indices: list[str]) -> str:
         """One element of a step, computed from its inputs."""
@@ -186,12 +186,12 @@ class _Printer:
         return literal(value, dtype)
 
     def _view(self, step: Step) -> str:
-        return f"const auto* {c_name(step.name)} = {self._array(step.inputs[0])};"
+        return f"const auto* {identifier(step.name)} = {self._array(step.inputs[0])};"
 
     def _constant(self, step: Step) -> str:
         values = ", ".join(literal(value, step.dtype) for value in step.settings["values"])
         count = math.prod(step.shape)
-        return f"const {c_type(step.dtype)} {c_name(step.name)}[{count}] = {{{values}}};"
+        return f"const {c_type(step.dtype)} {identifier(step.name)}[{count}] = {{{values}}};"
 
     def _cat(self, step: Step) -> str:
         lines, start, axis = [self._declare(step)], 0, step.settings["axis"]
@@ -199,7 +199,7 @@ class _Printer:
             shape = self.program.shape(source)
             indices = _indices(shape)
             moved = [*indices[:axis], f"({start} + {indices[axis]})", *indices[axis + 1 :]]
-            assign = f"{c_name(step.name)}[{_position(step.shape, moved)}] = "
+            assign = f"{identifier(step.name)}[{_position(step.shape, moved)}] = "
             lines.append(_nested(shape, indices, f"{assign}{self._element(source, indices)};"))
             start += shape[axis]
         return "\n".join(lines)
@@ -225,7 +225,7 @@ class _Printer:
         kept_shape = tuple(shape[axis] for axis in kept)
         kept_indices = [indices[axis] for axis in kept]
         position = _position(kept_shape, kept_indices)
-        body = f"{kind} total = {first};\n{inner}\n{c_name(step.name)}[{position}] = total;"
+        body = f"{kind} total = {first};\n{inner}\n{identifier(step.name)}[{position}] = total;"
         block = "{\n" + f"  {indented(body, 2)}" + "\n}"
         return f"{self._declare(step)}\n{_nested(kept_shape, kept_indices, block)}"
 
@@ -235,11 +235,11 @@ class _Printer:
         *batch, rows, columns = _indices(step.shape)
         *batch_shape, num_rows, num_columns = step.shape
         k = "0" if inner == 1 else "k"
-        target = f"{c_name(step.name)}[{_position(step.shape, [*batch, rows, columns])}]"
+        target = f"{identifier(step.name)}[{_position(step.shape, [*batch, rows, columns])}]"
         product = f"{self._element(left, [*batch, rows, k])} * "
         product += self._element(right, [*batch, k, columns])
         shape = (*batch_shape, num_rows, inner, num_columns)
-        zero = f"for (int i = 0; i < {math.prod(step.shape)}; ++i) {c_name(step.name)}[i] = 0;"
+        zero = f"for (int i = 0; i < {math.prod(step.shape)}; ++i) {identifier(step.name)}[i] = 0;"
         sums = _nested(shape, [*batch, rows, k, columns], f"{target} += {product};")
         return f"{self._declare(step)}\n{zero}\n{sums}"
 
@@ -250,7 +250,7 @@ def indented(text: str, spaces: int) -> str:
 
 
 def _scalar(step: Step) -> str:
-    return f"{c_name(step.name)}_at"
+    return f"{identifier(step.name)}_at"
 
 
 def _simd(sums: list[Step]) -> str:

@@ -3,12 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from graphattn.kernels.cpp.prelude import prelude
 from graphattn.kernels.cpp.printer import indented
-
-End = Literal["target", "source"]
+from graphattn.kernels.edge_attention.rows import End
 
 
 @dataclass(frozen=True)

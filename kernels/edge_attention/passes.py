@@ -6,9 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.backward import Cotangents, backward
-from graphattn.kernels.cpp.forward import ForwardResult, forward
-from graphattn.kernels.cpp.memory import empty
+from graphattn.kernels.edge_attention.buffers import (
+    Cotangents,
+    ForwardResult,
+    backward,
+    empty,
+    forward,
+)
 from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 from graphattn.kernels.program import Program
 
@@ -21,7 +25,7 @@ def run_forward(
     Args:
         plan: The program.
         call: Structure, dropout, and what is wanted.
-        inputs: By name, on the CPU, as the program has them, and the ``SINK`` if there is one.
+        inputs: By name, as the program has them, and the ``SINK`` if there is one.
         wanted: Inputs whose gradients will be asked for, as far as that is known.
 
     Returns:
@@ -138,7 +142,7 @@ def _cotangents(
     if "edge_output" in program.outputs and of_edge_output is None:
         name = program.outputs["edge_output"]
         shape = (call.target.shape[0], *program.shape(name)[1:])
-        of_edge_output = torch.zeros(shape, dtype=program.dtype(name))
+        of_edge_output = torch.zeros(shape, dtype=program.dtype(name), device=call.target.device)
     return Cotangents(
         grad_output=of_output,
         output=output,
@@ -165,7 +169,7 @@ def _by_kernels(
     state = None
     if plan.share("source", of_program) and program.reduction != "edges":
         shape = (call.target.shape[0], 2, program.num_heads)
-        state = empty(shape, program.sum_dtype)
+        state = empty(shape, program.sum_dtype, call.target.device)
     for end in plan.ends(of_program):
         rows = call.by_target if end == "target" else call.by_source()
         kernel = plan.backward(end, of_program, rows.neighbor.dtype)

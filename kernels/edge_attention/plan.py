@@ -1,23 +1,24 @@
 """A program with what is compiled for it, and what one call of it asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.backward import ROLES, backward_pass
-from graphattn.kernels.cpp.forward import forward_pass
-from graphattn.kernels.cpp.launch import Kernel, compiled
-from graphattn.kernels.cpp.walk import End, Pass
-from graphattn.kernels.edge_attention.rows import Rows
+from graphattn.kernels.cpp import passes as cpp
+from graphattn.kernels.edge_attention.buffers import Kernel
+from graphattn.kernels.edge_attention.rows import End, Rows
 from graphattn.kernels.program import Program, derivative, narrowed
 
 # What a call returns, in this order; ``None`` where it was not asked for.
 OUTPUTS = ("output", "weights", "logits", "edge_output")
 LEFT = ("output", "norm", "weights")  # of the forward pass, for the backward passes
 SINK = "normalizer.sink"  # the one input that no program has: it belongs to the softmax
-_POSITIONS = {torch.int32: "int32_t", torch.int64: "int64_t"}
+# Inputs whose gradients a pass can form: each row's edges are walked by one worker, in order.
+ROLES = {"target": ("target", "edge", "shared"), "source": ("source",)}
+Backend = Literal["cpp", "triton"]
 Definition = Callable[[dict[str, Tensor], Tensor | None, float], dict[str, Tensor]]
 
 
@@ -27,11 +28,13 @@ class Plan:
 
     Attributes:
         program: What every edge computes.
+        backend: What compiles it.
         derivatives: Derivatives of the program, by the inputs whose gradients they form.
         kernels: Compiled passes, by name, inputs whose gradients it forms, and type of positions.
     """
 
     program: Program
+    backend: Backend = "cpp"
     derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
     kernels: dict[tuple[str, tuple[str, ...], torch.dtype], Kernel] = field(default_factory=dict)
 
@@ -39,9 +42,10 @@ class Plan:
         """The forward pass; the backward passes for the gradients wanted are compiled with it.
 
         Raises:
-            TypeError: If the program has an element type that the C++ backend does not know.
+            TypeError: If the program has an element type that the backend does not know.
             CompilerNotFoundError: If there is no C++ compiler.
             CompilationError: If the compiler fails.
+            ModuleNotFoundError: If Triton is not installed.
         """
         return self._kernel(("forward", (), index), wanted)
 
@@ -80,15 +84,25 @@ class Plan:
     ) -> Kernel:
         if key not in self.kernels:
             index = key[2]
-            passes: dict[tuple[str, tuple[str, ...]], Pass] = {}
-            passes["forward", ()] = forward_pass(self.program, _POSITIONS[index])
-            for end in self.ends(wanted):
-                made = backward_pass(end, self.derivative(end, wanted), _POSITIONS[index])
-                passes[made.name, self.share(end, wanted)] = made
-            kernels = compiled(list(passes.values()), self.program.sum_dtype)
-            for (name, share), kernel in zip(passes, kernels, strict=True):
-                self.kernels[name, share, index] = kernel
+            derivatives = {end: self.derivative(end, wanted) for end in self.ends(wanted)}
+            shares = {"forward": ()} | {
+                f"backward_by_{end}": self.share(end, wanted) for end in derivatives
+            }
+            for name, kernel in self._compiled(derivatives, index).items():
+                self.kernels[name, shares[name], index] = kernel
         return self.kernels[key]
+
+    def _compiled(
+        self, derivatives: Mapping[End, Program], index: torch.dtype
+    ) -> Mapping[str, Kernel]:
+        if self.backend == "cpp":
+            return cpp.kernels(self.program, derivatives, index)
+        from graphattn.kernels.triton.available import require_triton
+
+        require_triton()
+        from graphattn.kernels.triton import passes as triton  # optional dependency
+
+        return triton.kernels(self.program, derivatives, index)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+End = Literal["target", "source"]
 _MAX_CHUNKS = 64  # many more than threads, so that all have work to the end
 _MIN_EDGES = 1024  # fewer are not worth a chunk of their own
+PIECE = 512  # edges of a row that one instance of a kernel on a GPU takes at most
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,31 @@ class Chunks:
     cuts: Tensor
     count: int
     shares_rows: bool
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Rows, those with many edges cut into several pieces; the units that a GPU's instances take.
+
+    Their shapes depend on the numbers of nodes and edges alone, so that nobody has to wait for the
+    device to say how many there are; the last ones may be spare.
+
+    Attributes:
+        row: The row of each piece, ``(K,)``, int64; the number of rows for a spare one.
+        first: The first piece of each row, ``(N,)``, int64.
+        first_slot: Where the first piece of a row that is cut leaves what it finds, ``(N + 1,)``,
+            int64.
+        split_rows: The rows that are cut, int64; the number of rows in spare places.
+        num_slots: How many pieces may have to leave something.
+        count: ``K``.
+    """
+
+    row: Tensor
+    first: Tensor
+    first_slot: Tensor
+    split_rows: Tensor
+    num_slots: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -67,3 +95,24 @@ class Rows:
         rows = torch.cat([zero, rows, rows.new_full((1,), num_rows)])
         cuts = torch.cat([zero, cuts, cuts.new_full((1,), num_edges)])
         return Chunks(rows, cuts, count, within)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """How the rows are cut."""
+        num_rows, num_edges = self.ptr.shape[0] - 1, self.order.shape[0]
+        most_split = num_edges // PIECE  # each row that is cut has more edges than a piece
+        of_row = (self.ptr.diff() + (PIECE - 1)).div(PIECE, rounding_mode="floor").clamp(min=1)
+        is_split = of_row > 1
+        ends, ends_of_split = of_row.cumsum(0), is_split.cumsum(0)
+        slots = (of_row * is_split).cumsum(0)
+        count = num_rows + most_split
+        return Pieces(
+            row=torch.searchsorted(ends, torch.arange(count, device=ends.device), right=True),
+            first=ends - of_row,
+            first_slot=torch.cat([slots.new_zeros(1), slots]),
+            split_rows=torch.searchsorted(
+                ends_of_split, torch.arange(1, most_split + 1, device=ends.device)
+            ),
+            num_slots=2 * most_split,
+            count=count,
+        )

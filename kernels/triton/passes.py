@@ -1,0 +1,42 @@
+"""The passes of an edge program as Triton prints and launches them."""
+
+from collections.abc import Mapping
+
+import torch
+
+from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.program import Program
+from graphattn.kernels.triton.backward import backward_pass
+from graphattn.kernels.triton.forward import forward_pass
+from graphattn.kernels.triton.frame import Source
+from graphattn.kernels.triton.launch import Kernel
+
+
+def printed(program: Program, derivatives: Mapping[End, Program]) -> list[Source]:
+    """The source of the forward pass, and of the backward passes of some derivatives.
+
+    Args:
+        program: What runs forward.
+        derivatives: Of the program, by the end whose rows a pass walks.
+
+    Raises:
+        TypeError: If the program has an element type that this backend does not know.
+    """
+    backward = [backward_pass(end, slope) for end, slope in derivatives.items()]
+    return [forward_pass(program), *backward]
+
+
+def kernels(
+    program: Program, derivatives: Mapping[End, Program], index: torch.dtype
+) -> dict[str, Kernel]:
+    """The passes as kernels by name; Triton compiles each when it first runs.
+
+    Args:
+        program: See ``printed``.
+        derivatives: See ``printed``.
+        index: Type of positions; Triton finds it out by itself.
+
+    Raises:
+        TypeError: See ``printed``.
+    """
+    return {source.name: Kernel(source) for source in printed(program, derivatives)}
