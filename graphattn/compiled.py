@@ -154,7 +154,7 @@ class Compiled:
         return self._plans[key]
 
     def _backend(self, inputs: _Inputs) -> Backend:
-        if self.backend == "cpp" or self.backend == "triton":
+        if self.backend in ("cpp", "triton"):
             return self.backend
         devices = {x.device.type for x in inputs.values() if isinstance(x, Tensor)}
         return "triton" if "cuda" in devices else "cpp"

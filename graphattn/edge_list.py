@@ -150,7 +150,6 @@ def drop(weights: Tensor, mask: Mask) -> Tensor:
 @torch.library.custom_op(
     "graphattn::dropout_mask",
     mutates_args=(),
-    device_types="cpu",
     tags=torch.Tag.nondeterministic_seeded,
 )
 def drop_weights(
@@ -181,7 +180,7 @@ def drop_weights(
     num_edges = edges.structure().num_edges if self_loops else edges.num_edges
     keep, _ = dropout_mask((num_edges, num_heads), probability, edges.device)
     if keep is None:
-        keep = torch.ones(num_edges, num_heads, dtype=torch.uint8)
+        keep = torch.ones(num_edges, num_heads, dtype=torch.uint8, device=edges.device)
     return torch.cat([keep, keep.new_zeros(edges.max_edges - num_edges, num_heads)])
 
 
@@ -199,7 +198,7 @@ def _(
     return ends[0].new_empty((edges.max_edges, num_heads), dtype=torch.uint8)
 
 
-@torch.library.custom_op("graphattn::group_by_target", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("graphattn::group_by_target", mutates_args=())
 def group_by_target(
     ends: Sequence[Tensor], num_sources: int, num_targets: int, flow: str, self_loops: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,7 +25,7 @@ from graphattn.kernels.edge_attention.passes import (
 from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 
 
-@torch.library.custom_op("graphattn::edge_attention", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("graphattn::edge_attention", mutates_args=())
 def edge_attention(
     inputs: Sequence[Tensor],
     ends: Sequence[Tensor],
@@ -91,7 +91,7 @@ def _(
     return results
 
 
-@torch.library.custom_op("graphattn::edge_attention_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("graphattn::edge_attention_backward", mutates_args=())
 def edge_attention_backward(
     inputs: Sequence[Tensor],
     ends: Sequence[Tensor],
@@ -136,9 +136,8 @@ def edge_attention_backward(
     found_left = zip([name for name in returned if name in LEFT], left, strict=True)
     known_left: dict[str, Tensor | None] = dict.fromkeys(LEFT) | dict(found_left)
     known = dict(zip(OUTPUTS, gradients, strict=True))
-    num_targets = call.by_target.ptr.shape[0] - 1
     for results in (known_left, known):
-        check_results(plan.program, results, num_targets, call.target.shape[0])
+        check_results(plan.program, results, call)
     found = run_backward(plan, call, given, names, known_left, gradients)
     return [found[name] for name in names]
 
@@ -214,11 +213,11 @@ def _prepare(
     how: tuple[Any, ...],
 ) -> tuple[Plan, Call, dict[str, Tensor]]:
     """What the passes need, after checking it; ``how`` is scale, weights wanted, logits wanted."""
-    structure, plan = edges.structure(), plan_of(text)
+    structure, plan = edges.structure(), plan_of(text, edges.device.type)
     source, target, num_targets = structure.source, structure.target, structure.num_targets
     num_edges, num_heads = structure.num_edges, plan.program.num_heads
     rows = {"target": num_targets, "source": structure.num_sources, "edge": num_edges}
-    given = named_inputs(plan.program, inputs, rows)
+    given = named_inputs(plan.program, inputs, rows, edges.device)
     if keep is not None:
         fits = keep.ndim == 2 and keep.shape[0] >= num_edges and keep.shape[1] == num_heads
         if not fits or keep.dtype != torch.uint8:

@@ -32,7 +32,8 @@ def can_trace(device: torch.device, inputs: Iterable[Any]) -> bool:
         for value in inputs
         if isinstance(value, Tensor)
     )
-    return is_plain and device.type == "cpu" and _has_compiler() and not is_transformed()
+    can_run = device.type == "cuda" or (device.type == "cpu" and _has_compiler())
+    return is_plain and can_run and not is_transformed()
 
 
 def attend(

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graphattn.kernels.edge_attention.plan import SINK, Plan
+from graphattn.kernels.edge_attention.plan import SINK, Call, Plan
 from graphattn.kernels.program import InputSpec, Program
 from graphattn.kernels.program.serialize import from_text
 
 
 @functools.lru_cache(maxsize=1024)
-def plan_of(text: str) -> Plan:
-    """The plan of a program, from its text; the same one as long as it is used."""
-    return Plan(from_text(text))
+def plan_of(text: str, device: str = "cpu") -> Plan:
+    """The plan of a program, from its text; the same one as long as it is used.
+
+    Args:
+        text: The program.
+        device: Type of the device that it runs on.
+    """
+    return Plan(from_text(text), "triton" if device == "cuda" else "cpp")
 
 
 def result_names(program: Program, want_weights: bool, want_logits: bool) -> list[str]:
@@ -41,7 +46,7 @@ def result_kind(program: Program, name: str) -> tuple[tuple[int, ...], torch.dty
 
 
 def named_inputs(
-    program: Program, inputs: Sequence[Tensor], num_rows: dict[str, int]
+    program: Program, inputs: Sequence[Tensor], num_rows: dict[str, int], device: torch.device
 ) -> dict[str, Tensor]:
     """Inputs by name, after checking that a kernel may read them.
 
@@ -49,10 +54,11 @@ def named_inputs(
         program: The program.
         inputs: In its order, and the logit of a sink, ``(H,)``, if there is one.
         num_rows: Number of rows for the roles ``"target"``, ``"source"`` and ``"edge"``.
+        device: Where the edges lie.
 
     Raises:
         TypeError: If an element type is not the program's.
-        ValueError: If their number or a shape does not fit.
+        ValueError: If their number, a shape or a device does not fit.
     """
     specs = dict(program.inputs)
     if program.reduction == "softmax" and len(inputs) == len(specs) + 1:
@@ -61,23 +67,26 @@ def named_inputs(
         raise ValueError(f"inputs must be {len(specs)} tensors, {list(specs)}, got {len(inputs)}")
     for (name, spec), x in zip(specs.items(), inputs, strict=True):
         rows = () if spec.role == "shared" else (num_rows[spec.role],)
-        _check(name, x, rows + spec.shape, spec.dtype)
+        _check(name, x, rows + spec.shape, spec.dtype, device)
     return dict(zip(specs, inputs, strict=True))
 
 
-def check_results(
-    program: Program, results: dict[str, Tensor | None], num_targets: int, num_edges: int
-) -> None:
+def check_results(program: Program, results: dict[str, Tensor | None], call: Call) -> None:
     """Refuses results, or gradients of results, that are not as the forward pass makes them."""
+    num_targets, num_edges = call.by_target.ptr.shape[0] - 1, call.target.shape[0]
     for name, x in results.items():
         rows = num_targets if name in ("output", "norm") else num_edges
         if x is not None:
             row, dtype = result_kind(program, name)
-            _check(name, x, (rows, *row), dtype)
+            _check(name, x, (rows, *row), dtype, call.target.device)
 
 
-def _check(name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if x.device.type != "cpu" or x.dtype != dtype:
-        raise TypeError(f"{name} must be {dtype} on the CPU, got {x.dtype} on {x.device}")
+def _check(
+    name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    if x.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype}, got {x.dtype}")
+    if x.device != device:
+        raise ValueError(f"{name} must be on {device}, where the edges are, got {x.device}")
     if tuple(x.shape) != shape:
         raise ValueError(f"{name} must be {shape}, got {tuple(x.shape)}")

@@ -15,6 +15,7 @@ from graphattn.kernels.edge_attention.buffers import (
 )
 from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 from graphattn.kernels.program import Program
+from graphattn.kernels.segment_reduce import segment_reduce
 
 
 def run_forward(
@@ -137,8 +138,9 @@ def _cotangents(
         of_output = torch.zeros_like(output) if of_output is None else of_output.to(output.dtype)
     delta = None
     if of_weights is not None and weights is not None and norm is not None:
-        delta = norm.new_zeros(norm.shape[0], program.num_heads)
-        delta = delta.index_add(0, call.target, weights.to(delta.dtype) * of_weights)
+        # Row by row: on a GPU, index_add would add in another order each time.
+        product = (weights.to(norm.dtype) * of_weights).index_select(0, call.by_target.order)
+        delta = segment_reduce(product, call.by_target.ptr)
     if "edge_output" in program.outputs and of_edge_output is None:
         name = program.outputs["edge_output"]
         shape = (call.target.shape[0], *program.shape(name)[1:])

@@ -15,8 +15,8 @@ def require_triton() -> None:
     """
     if importlib.util.find_spec("triton") is None:
         raise ModuleNotFoundError(
-            'kernels for the GPU need Triton, which is not installed: pip install "graphattn[triton]",'
-            ' or take backend="reference"',
+            "kernels for the GPU need Triton, which is not installed: pip install"
+            ' "graphattn[triton]", or take backend="reference"',
             name="triton",
         )
 
@@ -28,3 +28,15 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
         device: Of the tensors; the CPU in Triton's interpreter.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def is_interpreted() -> bool:
+    """Whether Triton runs kernels in its interpreter, on tensors of the CPU.
+
+    ``TRITON_INTERPRET`` in the environment decides that, when Triton is imported.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from graphattn.kernels.edge_attention.rows import PIECE, Rows
+from graphattn.kernels.triton.available import on_device
 from graphattn.kernels.triton.frame import Source
 from graphattn.kernels.triton.module import module
 from graphattn.kernels.triton.table import Settings, settings, step_down
@@ -52,7 +52,7 @@ class Kernel:
             parts = rows.ptr.new_empty(
                 pieces.num_slots * self.made.row_size, dtype=self.made.sum_dtype
             )
-            with _on(rows.ptr.device):
+            with on_device(rows.ptr.device):
                 self._walk(rows, parts, scale, tensors)
                 if self.merge is not None and pieces.split_rows.shape[0]:
                     self.merge[(pieces.split_rows.shape[0],)](
@@ -114,8 +114,3 @@ class Kernel:
             if name.startswith("partial_"):
                 whole = given[name.replace("partial_", "gradient_", 1)]
                 whole.copy_(tensor.sum(0).view_as(whole))
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Triton launches on the current device, which need not be that of the tensors."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -38,6 +38,9 @@ from graphattn.kernels.triton.tiles import (
 # What is shared by all edges and larger is not kept in registers, but read for each tile of edges.
 _MOST_KEPT = 1024
 _NEUTRAL = {"sum": "0", "prod": "1", "amax": 'float("-inf")', "amin": 'float("inf")'}
+# Sums are computed once, and so is what tells whether a value is the largest: computed again, the
+# value may differ in its last bit.
+_ONCE = (*REDUCTIONS, "matmul", "eq", "ne")
 Given = Callable[[Indices], Tile]
 
 
@@ -168,30 +171,31 @@ class Printer:
 
         There is no way to address registers, so each element is picked out of all of its axis.
         """
-        for here, there in zip(own, indices, strict=True):
-            if here.axis is None or here == there:
-                continue
-            others = [axis for axis in tile.axes if axis != here.axis]
-            if here.axis in there.axes:  # first to an axis of its own
-                free = self.axis(here.axis.size, joined([tile.axes, there.axes]))
-                tile = self._picked(tile, here.axis, Index.along(free), others)
-                here = Index.along(free)
-            tile = self._picked(tile, here.axis, there, others)
+        wanted = joined(index.axes for index in indices)
+        moves = [
+            (here.axis, there)
+            for here, there in zip(own, indices, strict=True)
+            if here.axis is not None and here != there
+        ]
+        # An axis that something else is to be read along makes room first.
+        for place, (axis, there) in enumerate(moves):
+            if axis in wanted:
+                free = self.axis(axis.size, joined([tile.axes, wanted]))
+                tile = self._picked(tile, axis, Index.along(free))
+                moves[place] = (free, there)
+        for axis, there in moves:
+            tile = self._picked(tile, axis, there)
         return tile
 
-    def _picked(self, tile: Tile, axis: Axis | None, index: Index, others: list[Axis]) -> Tile:
-        assert axis is not None
-        kept = joined([others, index.axes])
+    def _picked(self, tile: Tile, axis: Axis, index: Index) -> Tile:
+        kept = joined([[own for own in tile.axes if own != axis], index.axes])
         axes = joined([kept, [axis]])
         match = f"{spread(axis.name, [axis], axes)} == {spread(index.text, index.axes, axes)}"
-        text = f"tl.where({match}, {tile.over(axes)}, 0)"
-        return self.emit(
-            f"{tile.text}_at",
-            f"tl.sum({text}, axis={axes.index(axis)})",
-            kept,
-            tile.level,
-            tile.dtype,
-        )
+        is_flag = tile.dtype == torch.bool
+        text = f"{tile.text}.to(tl.int32)" if is_flag else tile.text
+        text = f"tl.where({match}, {spread(text, tile.axes, axes)}, 0)"
+        text = f"tl.sum({text}, axis={axes.index(axis)}){' != 0' if is_flag else ''}"
+        return self.emit(f"{tile.text}_at", text, kept, tile.level, tile.dtype)
 
     def _input(self, name: str, indices: Indices) -> Tile:
         spec = self.program.inputs[name]
@@ -204,6 +208,8 @@ class Printer:
 
     def _step(self, step: Step, indices: Indices) -> Tile:
         operation, name = step.operation, identifier(step.name)
+        if operation in _ONCE and indices != (own := self.canonical(step.shape)):
+            return self.selected(self.at(step.name, own), own, indices)
         if operation in POINTWISE:
             return self._pointwise(step, indices)
         if operation in REDUCTIONS:

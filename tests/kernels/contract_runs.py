@@ -17,11 +17,13 @@ from graphattn.normalizers.symmetric import SymmetricDegree
 # Relative to the largest number expected, and absolute: those of torch.testing, and how many times
 # these are allowed.
 TOLERANCES = {
+    torch.float64: (1e-7, 1e-7),
     torch.float32: (1.3e-6, 1e-5),
     torch.bfloat16: (1.6e-2, 1e-5),
     torch.float16: (1e-3, 1e-5),
 }
 FACTORS = {
+    torch.float64: 1.0,
     # Rows of 20,000 edges, whose terms cancel; plain PyTorch in float32 is off by as much.
     torch.float32: 8.0,
     # Weights that are returned are rounded, and made from logits that are rounded if returned; the
