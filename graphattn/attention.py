@@ -193,8 +193,8 @@ class EdgeAttention(nn.Module):
             )
         if is_transformed():
             raise ValueError(
-                f'backend "{self.backend}" cannot run inside torch.func, such as vmap, or forward-mode'
-                ' differentiation: use backend="auto"'
+                f'backend "{self.backend}" cannot run inside torch.func, such as vmap, or'
+                ' forward-mode differentiation: use backend="auto"'
             )
         return True
 

@@ -1,7 +1,7 @@
 """Attention by compiled kernels: which programs a call is made of, and when they can run."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,9 @@ def is_transformed() -> bool:
 class Compiled:
     """The programs of one definition, recorded and compiled once for each kind of inputs."""
 
-    def __init__(self, definition: Definition, backend: str = "auto") -> None:
+    def __init__(
+        self, definition: Definition, backend: Literal["auto", "reference"] | Backend = "auto"
+    ) -> None:
         self.definition, self.backend = definition, backend
         self._plans: dict[Any, Plan] = {}
 
@@ -154,7 +156,7 @@ class Compiled:
         return self._plans[key]
 
     def _backend(self, inputs: _Inputs) -> Backend:
-        if self.backend in ("cpp", "triton"):
+        if self.backend == "cpp" or self.backend == "triton":
             return self.backend
         devices = {x.device.type for x in inputs.values() if isinstance(x, Tensor)}
         return "triton" if "cuda" in devices else "cpp"

@@ -9,6 +9,7 @@ from graphattn.kernels.program import Step
 from graphattn.kernels.program.names import identifier
 from graphattn.kernels.triton.expressions import computed, language_type
 from graphattn.kernels.triton.moves import Indices, moved
+from graphattn.kernels.triton.operations import reduce
 from graphattn.kernels.triton.tiles import EDGES, Axis, Index, Level, Tile, elements, joined
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ def matmul(printer: Printer, step: Step, indices: Indices) -> Tile:
     ]
     level = max(of_left.level, of_right.level)
     product = printer.emit(f"{name}_terms", " * ".join(factors), axes, level, kind)
-    return printer.reduce(step_of_sum(step), product, [inner.axis] if inner.axis else [])
+    return reduce(printer, _sum_for(step), product, [inner.axis] if inner.axis else [])
 
 
-def step_of_sum(step: Step) -> Step:
+def _sum_for(step: Step) -> Step:
     """A sum in place of another step."""
     return Step(step.name, "sum", (), {}, step.shape, step.dtype, step.per_edge)
 

@@ -11,6 +11,7 @@ from graphattn.kernels.program.names import identifier
 from graphattn.kernels.triton.expressions import language_type, pointer_type
 from graphattn.kernels.triton.moves import flat
 from graphattn.kernels.triton.printer import Printer
+from graphattn.kernels.triton.templates import MERGE, PASS, PRELUDE, filled
 from graphattn.kernels.triton.tiles import EDGES, Axis, Index, Level, Tile, joined, spread
 
 Parameters = list[tuple[str, str]]
@@ -126,11 +127,11 @@ class Frame:
         """The text of the pass, and of the kernel that merges parts of rows."""
         given: Parameters = [*_OF_ROWS, ("parts", pointer_type(self.sum_dtype)), *self.parameters]
         merge_given: Parameters = [*_OF_MERGE, given[-len(self.parameters) - 1], *self.parameters]
-        own = self._fill(_PASS, given)
-        merge = self._fill(_MERGE, merge_given) if self.fields else ""
+        own = self._fill(PASS, given)
+        merge = self._fill(MERGE, merge_given) if self.fields else ""
         return Source(
             name=self.name,
-            text="\n\n".join(filter(None, [_PRELUDE, own, merge])) + "\n",
+            text="\n\n".join(filter(None, [PRELUDE, own, merge])) + "\n",
             parameters=(*given, *((name, "constexpr") for name in _CONSTANTS)),
             merge_parameters=tuple(merge_given),
             row_size=sum(field.size for field in self.fields),
@@ -142,7 +143,7 @@ class Frame:
 
     def _fill(self, template: str, parameters: Parameters) -> str:
         lines = self.printer.lines
-        places = {
+        places: dict[str, list[str]] = {
             "name": [self.name],
             "comment": [self.comment],
             "end": [self.end],
@@ -153,10 +154,10 @@ class Frame:
             "edge": lines[Level.EDGE],
             "clear": [*map(self._clear, self.fields)],
             "finish": self.finish or ["pass"],
-            "park": [self._parked(f, k).stored(_PART, f.name) for k, f in enumerate(self.fields)]
+            "park": [self._parked(f, k).stored("part", f.name) for k, f in enumerate(self.fields)]
             or ["pass"],
             "fetch": [
-                f"other_{f.name} = {self._parked(f, k).loaded(_PART)}"
+                f"other_{f.name} = {self._parked(f, k).loaded('part')}"
                 for k, f in enumerate(self.fields)
             ],
             "merge": self.merge,
@@ -168,7 +169,7 @@ class Frame:
             "stop": ["PIECES" if self.sums else "1"],
             "row_size": [str(sum(field.size for field in self.fields))],
         }
-        return _filled(template, places)
+        return filled(template, places)
 
     def _axes(self) -> list[str]:
         made = sorted(
@@ -206,22 +207,6 @@ def input_parameters(program: Program) -> Parameters:
     ]
 
 
-def _filled(template: str, places: dict[str, list[str]]) -> str:
-    """Fills places in angle brackets; what stands in a line of its own keeps the indentation."""
-    lines = []
-    for line in template.splitlines():
-        word = line.strip()
-        if word.startswith("<") and word.endswith(">") and word[1:-1] in places:
-            indentation = line[: len(line) - len(line.lstrip())]
-            inner = [part for text in places[word[1:-1]] for part in text.splitlines()]
-            lines += [indentation + part for part in inner]
-        else:
-            for key, value in places.items():
-                line = line.replace(f"<{key}>", value[0] if value else "")
-            lines.append(line)
-    return "\n".join(lines).strip("\n")
-
-
 _OF_ROWS: Parameters = [
     ("row_of_piece", "*i64"),
     ("first_piece", "*i64"),
@@ -235,84 +220,3 @@ _OF_ROWS: Parameters = [
 ]
 _OF_MERGE: Parameters = [("split_rows", "*i64"), ("first_slot", "*i64"), ("num_rows", "i64")]
 _CONSTANTS = ("SCALE", "BLOCK", "PIECE", "PIECES")
-_PART = "part"
-_PRELUDE = """\
-import triton
-import triton.language as tl
-
-from graphattn.kernels.triton.mathematics import mathematics
-
-
-@triton.jit
-def greatest(x, axis: tl.constexpr):
-    return tl.max(x, axis) + tl.sum(tl.where(x != x, x, 0), axis)  # a maximum passes NaN over
-
-
-@triton.jit
-def least(x, axis: tl.constexpr):
-    return tl.min(x, axis) + tl.sum(tl.where(x != x, x, 0), axis)
-
-
-@triton.jit
-def _times(x, y):
-    return x * y
-
-
-@triton.jit
-def product(x, axis: tl.constexpr):
-    return tl.reduce(x, axis, _times)
-"""
-_PASS = """
-@triton.jit(do_not_specialize=["num_rows", "num_pieces"])
-def <name>(
-    <parameters>
-    SCALE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    PIECE: tl.constexpr,
-    PIECES: tl.constexpr,
-):
-    # <comment>
-    <axes>
-    <all>
-    for turn in range(<stop>):
-        # A piece of a row: all of its edges, or a run of them where there are many.
-        piece = <first> + turn
-        is_piece = piece < num_pieces
-        <end> = tl.load(row_of_piece + piece, mask=is_piece, other=num_rows)
-        is_row = <end> < num_rows  # else the piece is spare
-        <end> = tl.minimum(<end>, num_rows - 1)
-        row_first = tl.load(ptr + <end>)
-        row_last = tl.load(ptr + <end> + 1)
-        part_of_row = piece - tl.load(first_piece + <end>)
-        first = row_first + part_of_row * PIECE
-        last = tl.where(is_row, tl.minimum(first + PIECE, row_last), first)
-        <row>
-        for start in range(first, last, BLOCK):
-            position = start + tl.arange(0, BLOCK)
-            is_edge = position < last
-            <edge>
-        if is_row:
-            if row_last - row_first <= PIECE:
-                <finish>
-            else:
-                part = parts + (tl.load(first_slot + <end>) + part_of_row) * <row_size>
-                <park>
-    <sums>
-"""
-_MERGE = """
-@triton.jit(do_not_specialize=["num_rows"])
-def <name>_merge(
-    <parameters>
-):
-    # Rows of many pieces: what they found, merged in order.
-    <end> = tl.load(split_rows + tl.program_id(0))
-    if <end> < num_rows:
-        <axes>
-        <all>
-        <clear>
-        for slot in range(tl.load(first_slot + <end>), tl.load(first_slot + <end> + 1)):
-            part = parts + slot * <row_size>
-            <fetch>
-            <merge>
-        <finish>
-"""

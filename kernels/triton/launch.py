@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from graphattn.kernels.edge_attention.rows import PIECE, Rows
 from graphattn.kernels.triton.available import on_device
@@ -93,11 +93,10 @@ class Kernel:
                     num_warps=used.warps,
                     enable_fp_fusion=True,
                 )
-                return
-            except Exception as error:
-                if type(error).__name__ != "OutOfResources":
-                    raise
+            except OutOfResources as error:
                 self._smaller[wished] = step_down(used, self.made.least_edges, error)
+            else:
+                return
 
     def _pieces_each(self, rows: Rows) -> int:
         if not self.made.is_grouped:

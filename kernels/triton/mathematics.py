@@ -34,4 +34,4 @@ def _on_arrays(function: Any, x: tl.tensor, *others: Any) -> tl.tensor:
     return tl.tensor(TensorHandle(array, x.handle.dtype), x.type)
 
 
-mathematics = _Interpreted() if triton.knobs.runtime.interpret else libdevice
+mathematics: Any = _Interpreted() if triton.knobs.runtime.interpret else libdevice

@@ -6,7 +6,7 @@ in two ways is computed in both. The source is meant to be read: variables carry
 program's values.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -15,14 +15,11 @@ from graphattn.kernels.program.names import identifier
 from graphattn.kernels.program.operations import POINTWISE, REDUCTIONS
 from graphattn.kernels.triton.contractions import matmul
 from graphattn.kernels.triton.expressions import (
-    COMPARISONS,
-    LOGIC,
     computed,
-    expression,
     language_type,
-    literal,
 )
-from graphattn.kernels.triton.moves import Indices, affine, aligned, flat, looked_up, moved
+from graphattn.kernels.triton.moves import Indices, flat, moved
+from graphattn.kernels.triton.operations import cat, constant, pointwise, reduction
 from graphattn.kernels.triton.tiles import (
     EDGES,
     Axis,
@@ -37,7 +34,6 @@ from graphattn.kernels.triton.tiles import (
 
 # What is shared by all edges and larger is not kept in registers, but read for each tile of edges.
 _MOST_KEPT = 1024
-_NEUTRAL = {"sum": "0", "prod": "1", "amax": 'float("-inf")', "amin": 'float("inf")'}
 # Sums are computed once, and so is what tells whether a value is the largest: computed again, the
 # value may differ in its last bit.
 _ONCE = (*REDUCTIONS, "matmul", "eq", "ne")
@@ -55,7 +51,7 @@ class Printer:
     """
 
     def __init__(
-        self, program: Program, rows: dict[str, tuple[str, Level]], given: dict[str, Given]
+        self, program: Program, rows: dict[str, tuple[str, Level]], given: Mapping[str, Given]
     ) -> None:
         self.program, self.rows, self.given = program, rows, given
         self.steps = {step.name: step for step in program.steps}
@@ -106,7 +102,7 @@ class Printer:
         self, name: str, text: str, axes: Sequence[Axis], level: Level, dtype: torch.dtype
     ) -> Tile:
         """Gives an expression a variable."""
-        if EDGES in axes or (level == Level.ALL and elements(axes) > _MOST_KEPT):
+        if EDGES in axes:
             level = Level.EDGE
         if level == Level.EDGE:
             self.widest = max(self.widest, elements(axes))
@@ -145,7 +141,9 @@ class Printer:
             dtype: Element type of the memory.
         """
         number, level = row
-        by_edge = (EDGES,) if level == Level.EDGE else ()
+        if level == Level.ALL and elements(at.axes) > _MOST_KEPT:
+            level = Level.EDGE
+        by_edge = (EDGES,) if number and level == Level.EDGE else ()
         axes = joined([by_edge, at.axes])
         base = pointer
         if number:
@@ -211,15 +209,15 @@ class Printer:
         if operation in _ONCE and indices != (own := self.canonical(step.shape)):
             return self.selected(self.at(step.name, own), own, indices)
         if operation in POINTWISE:
-            return self._pointwise(step, indices)
+            return pointwise(self, step, indices)
         if operation in REDUCTIONS:
-            return self._reduction(step, indices)
+            return reduction(self, step, indices)
         if operation == "matmul":
             return matmul(self, step, indices)
         if operation == "cat":
-            return self._cat(step, indices)
+            return cat(self, step, indices)
         if operation in ("fill", "constant"):
-            return self._constant(step, indices)
+            return constant(self, step, indices)
         source = step.inputs[0]
         where = moved(step, self.program.shape(source), indices, self.named)
         tile = self.at(source, where)
@@ -229,119 +227,3 @@ class Printer:
             text = text or f"{tile.text}.to({language_type(kind)})"
             return self.emit(name, text, tile.axes, tile.level, kind)
         return tile
-
-    def _pointwise(self, step: Step, indices: Indices) -> Tile:
-        program, operation = self.program, step.operation
-        operands = [
-            self.at(value, aligned(indices, program.shape(value)))
-            if isinstance(value, str)
-            else value
-            for value in step.inputs
-        ]
-        tiles = [operand for operand in operands if isinstance(operand, Tile)]
-        axes, level = joined(t.axes for t in tiles), max(t.level for t in tiles)
-        kind = computed(step.dtype)
-        wanted: torch.dtype | None = kind
-        if operation in LOGIC or operation in ("isinf", "isnan"):
-            wanted = None
-        elif operation in COMPARISONS:
-            wanted = tiles[0].dtype
-            for tile in tiles[1:]:
-                wanted = torch.promote_types(wanted, tile.dtype)
-            if wanted == torch.bool and any(not isinstance(o, Tile) for o in operands):
-                wanted = torch.int32
-        texts = []
-        for place, operand in enumerate(operands):
-            if not isinstance(operand, Tile):
-                texts.append(literal(operand))
-                continue
-            text = operand.over(axes)
-            is_condition = operation == "where" and place == 0
-            if wanted not in (None, operand.dtype) and not is_condition:
-                text = f"{text}.to({language_type(wanted)})"  # type: ignore[arg-type]
-            texts.append(text)
-        number = step.inputs[1] if operation == "pow" else None
-        exponent = float(number) if isinstance(number, int | float) else None
-        text = expression(operation, texts, exponent)
-        if operation == "where" and not any(isinstance(o, Tile) for o in operands[1:]):
-            text = f"{text}.to({language_type(kind)})"
-        return self.emit(identifier(step.name), text, axes, level, kind)
-
-    def _reduction(self, step: Step, indices: Indices) -> Tile:
-        source = step.inputs[0]
-        shape, reduced = self.program.shape(source), step.settings["axes"]
-        # Sums may keep their axes, of size one, or not; those that are left keep their order.
-        rest = [i for i, size in zip(indices, step.shape, strict=True) if size != 1]
-        where: list[Index] = []
-        taken = joined(index.axes for index in rest)
-        summed: list[Axis] = []
-        for place, size in enumerate(shape):
-            if size == 1:
-                where.append(Index("0"))
-            elif place in reduced:
-                summed.append(self.axis(size, joined([taken, summed])))
-                where.append(Index.along(summed[-1]))
-            else:
-                where.append(rest.pop(0))
-        return self.reduce(step, self.at(source, tuple(where)), summed)
-
-    def reduce(self, step: Step, tile: Tile, summed: Sequence[Axis]) -> Tile:
-        """A sum, product, maximum or minimum along axes of a tile, or that it is the same along."""
-        kind, operation = computed(step.dtype), step.operation
-        axes, name = list(tile.axes), identifier(step.name)
-        is_cast = kind != tile.dtype
-        text = f"{tile.text}.to({language_type(kind)})" if is_cast else tile.text
-        whole = Tile(text, tile.axes, tile.level, kind)
-        own = [axis for axis in summed if axis in axes]
-        if any(axis.is_padded for axis in own):
-            mask = " & ".join(spread(a.mask, (a,), axes) for a in own if a.is_padded)
-            text = f"tl.where({mask}, {text}, {_NEUTRAL[operation]})"
-            whole = self.emit(f"{name}_of", text, axes, tile.level, kind)
-        text = whole.text
-        functions = {"sum": "tl.sum", "amax": "greatest", "amin": "least", "prod": "product"}
-        for axis in own:
-            text = f"{functions[operation]}({text}, axis={axes.index(axis)})"
-            axes.remove(axis)
-        repeats = [axis.size for axis in summed if axis not in tile.axes]
-        for size in repeats:
-            if operation == "sum":
-                text = f"{text} * {size}"
-            elif operation == "prod":
-                text = f"mathematics.pow({text}, {size})"
-        return self.emit(name, text, axes, tile.level, kind)
-
-    def _cat(self, step: Step, indices: Indices) -> Tile:
-        axis, kind, start = step.settings["axis"], computed(step.dtype), 0
-        index, parts, following = indices[axis], [], 0
-        for source in step.inputs:
-            size = self.program.shape(source)[axis]
-            if index.number is not None and start <= index.number < start + size:
-                at = affine(index, 1, -start)
-                return self.at(source, (*indices[:axis], at, *indices[axis + 1 :]))
-            # What lies outside of this part is not used, but its address must be a valid one.
-            inside = f"tl.minimum(tl.maximum({index.text} - {start}, 0), {size - 1})"
-            at = self.named(Index(inside if size > 1 else "0", index.axes if size > 1 else ()))
-            parts.append((start, self.at(source, (*indices[:axis], at, *indices[axis + 1 :]))))
-            start += size
-        axes = joined([index.axes, *(tile.axes for _, tile in parts)])
-        level = max(tile.level for _, tile in parts)
-        text = ""
-        for start, tile in reversed(parts):
-            own = tile.over(axes)
-            if tile.dtype != kind:
-                own = f"{own}.to({language_type(kind)})"
-            place = spread(index.text, index.axes, axes)
-            text = f"tl.where({place} >= {following}, {text}, {own})" if text else own
-            following = start
-        return self.emit(identifier(step.name), text, axes, level, kind)
-
-    def _constant(self, step: Step, indices: Indices) -> Tile:
-        kind = computed(step.dtype)
-        values = step.settings.get("values", [step.settings.get("value")])
-        if len(set(map(repr, values))) == 1:
-            text = f"tl.full((), {literal(values[0])}, {language_type(kind)})"
-            return self.emit(identifier(step.name), text, (), Level.ALL, kind)
-        index = flat(indices, step.shape, self.named)
-        numbers = Index(looked_up([literal(v) for v in values], index, lambda i: i).text)
-        text = f"({numbers.text}).to({language_type(kind)})"
-        return self.emit(identifier(step.name), text, index.axes, Level.ALL, kind)
