@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := train,molecules,crystals,triton,plot,docs,dev
 
-.PHONY: install demo test lint types docs bench clean
+.PHONY: install demo test test-triton test-slow lint types docs bench clean
 
 install: .venv/.installed
 
@@ -30,6 +30,15 @@ types: install
 
 test: lint types
 	$(BIN)/pytest -n 2
+	$(MAKE) test-triton
+
+# Triton's interpreter is chosen when Triton is imported, hence a process of its own.
+test-triton: install
+	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 tests/triton
+
+# Every program on every structure in every element type, in the interpreter: an hour.
+test-slow: install
+	TRITON_INTERPRET=1 $(BIN)/pytest -n 2 tests/triton -m slow
 
 # The variable silences an announcement of another project on the error stream.
 docs: install

@@ -165,3 +165,36 @@ def test_second_derivatives_are_those_of_the_definition() -> None:
     actual, expected = penalty(compiled), penalty(reference)
     for name, gradient in expected.items():
         torch.testing.assert_close(actual[name], gradient)
+
+
+def test_a_device_with_little_memory_gets_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime.errors import OutOfResources
+
+    tried: list[int] = []
+    made = Kernel.__init__
+
+    class Little:
+        """A kernel whose tiles may have two edges at most."""
+
+        def __init__(self, run: Any) -> None:
+            self.run = run
+
+        def __getitem__(self, grid: tuple[int]) -> Any:
+            def launch(*arguments: Any, **options: Any) -> None:
+                tried.append(options["BLOCK"])
+                if options["BLOCK"] > 2:
+                    raise OutOfResources(1 << 20, 1 << 16, "shared memory")
+                self.run[grid](*arguments, **options)
+
+            return launch
+
+    def little(kernel: Kernel, source: Any) -> None:
+        made(kernel, source)
+        kernel.run = Little(kernel.run)
+
+    monkeypatch.setattr(Kernel, "__init__", little)
+    check("GATv2", "assorted", torch.float32)
+    assert tried == [16, 8, 4, 2, 16, 8, 4, 2, 8, 4, 2]  # sources have fewer edges
+    tried.clear()
+    check("GATv2", "target star", torch.float32)
+    assert tried[-1] == 2
