@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from graphattn.attention import EdgeAttention
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.program import CaptureError
 from graphattn.kernels.segment_reduce import segment_reduce
@@ -16,6 +17,7 @@ except PackageNotFoundError:  # a checkout that is used without being installed
     __version__ = "0.0.0"
 
 __all__ = [
+    "Blocks",
     "CaptureError",
     "EdgeAttention",
     "Edges",

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from graphattn import traced
+from graphattn.blocks import Blocks
 from graphattn.compiled import Compiled, is_transformed, runs_on, suits
 from graphattn.definition import Definition
-from graphattn.dropout import drop
+from graphattn.dropout import drop_weights
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.kernels.program import Program, UserFunction
@@ -111,7 +112,7 @@ class EdgeAttention(nn.Module):
 
     def forward(
         self,
-        edges: Edges,
+        edges: Edges | Blocks,
         *,
         weights: Tensor | None = None,
         dropout: float = 0.0,
@@ -123,12 +124,13 @@ class EdgeAttention(nn.Module):
         """Attends.
 
         Args:
-            edges: The structure.
+            edges: The structure: edges, or all pairs inside each set.
             weights: Weights to use in place of the score's, ``(E, H)``; inputs of the score alone
                 may then be left out.
             dropout: Probability with which a weight is set to zero; the others grow by
                 ``1 / (1 - dropout)``. The mask is the one that ``F.dropout`` would draw for
-                weights in the order of the edges.
+                weights in the order of the edges; between all pairs of blocks, where no mask is
+                made, one that is drawn in the kernel.
             return_weights: Also returns the weights before dropout, ``(E, H)``.
             return_dropped: Also returns the weights after dropout, ``(E, H)``.
             return_logits: Also returns the logits, ``(E, H)``.
@@ -144,8 +146,10 @@ class EdgeAttention(nn.Module):
             ValueError: If a shape does not fit the structure, or devices differ.
             CaptureError: If a function is no edge program.
         """
-        if not isinstance(edges, Edges | EdgeList):
-            raise TypeError(f"edges must be a graphattn.Edges, got {type(edges).__name__}")
+        if not isinstance(edges, Edges | EdgeList | Blocks):
+            raise TypeError(
+                f"edges must be a graphattn.Edges or graphattn.Blocks, got {type(edges).__name__}"
+            )
         functions = dict(self.functions)
         if weights is not None:
             functions.pop("logits")
@@ -162,23 +166,28 @@ class EdgeAttention(nn.Module):
         }
         wanted = [name for name, is_wanted in flags.items() if is_wanted]
         if self._is_compiled(edges, inputs, weights):
-            attend = traced.attend if torch.compiler.is_compiling() else Compiled.attend
+            attend: Any = traced.attend if torch.compiler.is_compiling() else Compiled.attend
             parts = attend(self._compiled, edges, inputs, self.normalizer, weights, dropout, wanted)
         else:
             if self.check and not torch.compiler.is_compiling():
                 self._compiled.plan(inputs, functions)
+            listed = edges.edges() if isinstance(edges, Blocks) else edges
             parts = self._definition.attend(
-                edges,
+                listed,
                 inputs,
-                lambda logits: self.normalizer(logits, edges),
-                lambda weights: drop(weights, dropout),
+                lambda logits: self.normalizer(logits, listed),
+                lambda weights: drop_weights(edges, weights, dropout),
                 weights=weights,
             )
         results = tuple(parts[name] for name in wanted)
         return results[0] if len(results) == 1 else results
 
-    def _is_compiled(self, edges: Edges, inputs: dict[str, Any], weights: Tensor | None) -> bool:
+    def _is_compiled(
+        self, edges: Edges | Blocks, inputs: dict[str, Any], weights: Tensor | None
+    ) -> bool:
         if self.backend == "reference":
+            return False
+        if isinstance(edges, Blocks) and torch.compiler.is_compiling():
             return False
         states = [user.state().values() for user in self.functions.values()]
         tensors = [*inputs.values(), weights, *itertools.chain(*states)]
@@ -216,7 +225,7 @@ class EdgeAttention(nn.Module):
         return self._compiled.plan(inputs, self.functions).program
 
     def _check_inputs(
-        self, edges: Edges, functions: dict[str, UserFunction], inputs: dict[str, Any]
+        self, edges: Edges | Blocks, functions: dict[str, UserFunction], inputs: dict[str, Any]
     ) -> None:
         check_names(inputs, self.roles, functions)
         rows = {"target": edges.num_targets, "source": edges.num_sources}

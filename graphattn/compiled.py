@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from graphattn.blocks import Blocks
 from graphattn.definition import Definition, normalized
-from graphattn.dropout import drop, dropout_mask, masked
+from graphattn.dropout import draw_dropout, drop_weights, masked, shown_mask
 from graphattn.dynamo import constant
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
@@ -73,7 +74,7 @@ class Compiled:
 
     def attend(
         self,
-        edges: Edges,
+        edges: Edges | Blocks,
         inputs: _Inputs,
         normalizer: Normalizer,
         weights: Tensor | None,
@@ -91,9 +92,10 @@ class Compiled:
         names = [name for name in self.definition.functions if name not in ("logits", "message")]
         if weights is None:
             parts = self._of_edges(edges, inputs, ["logits", *names])
-            weights = normalized(parts["logits"], lambda logits: normalizer(logits, edges))
+            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            weights = normalized(parts["logits"], lambda logits: normalizer(logits, listed))
             names = []
-        dropped = drop(weights, dropout)
+        dropped = drop_weights(edges, weights, dropout)
         parts |= self._weighted_sum(edges, inputs, ["message", *names], dropped)
         return parts | {"weights": weights, "dropped": dropped}
 
@@ -163,7 +165,7 @@ class Compiled:
 
     def _fused(
         self,
-        edges: Edges,
+        edges: Edges | Blocks,
         inputs: _Inputs,
         normalizer: FusedNormalizer,
         dropout: float,
@@ -177,17 +179,18 @@ class Compiled:
         if sink is not None:
             tensors[SINK] = sink[1].expand(plan.program.num_heads)
         shape = (edges.num_edges, plan.program.num_heads)
-        keep, scale = dropout_mask(shape, dropout, edges.device)
+        keep, scale = draw_dropout(edges, shape[1], dropout)
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             of_normalizer = {
                 name.removeprefix(OWN): x for name, x in given.items() if name.startswith(OWN)
             }
+            listed = edges.edges() if isinstance(edges, Blocks) else edges
             return self.definition.attend(
-                edges,
+                listed,
                 self._with(inputs, given),
-                lambda logits: normalizer.weights(logits, edges, of_normalizer),
-                lambda weights: masked(weights, keep, scale),
+                lambda logits: normalizer.weights(logits, listed, of_normalizer),
+                lambda weights: masked(weights, shown_mask(keep, shape), scale),
                 states=self._states_of(given),
             )
 
@@ -195,28 +198,31 @@ class Compiled:
         call = call_for(edges, definition, keep, scale, *wants)
         parts = self._run(plan, call, inputs, tensors)
         if "dropped" in wanted:
-            parts["dropped"] = masked(parts["weights"], keep, scale)
+            parts["dropped"] = masked(parts["weights"], shown_mask(keep, shape), scale)
         return parts
 
-    def _of_edges(self, edges: Edges, inputs: _Inputs, names: list[str]) -> dict[str, Tensor]:
+    def _of_edges(
+        self, edges: Edges | Blocks, inputs: _Inputs, names: list[str]
+    ) -> dict[str, Tensor]:
         """What some functions give for each edge."""
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             own = self._with(inputs, given)
-            return self.definition.values(edges, own, names, self._states_of(given))
+            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            return self.definition.values(listed, own, names, self._states_of(given))
 
         plan = self.plan(inputs, names, "edges")
         call = call_for(edges, definition, want_logits="logits" in names)
         return self._run(plan, call, inputs, {})
 
     def _weighted_sum(
-        self, edges: Edges, inputs: _Inputs, names: list[str], weights: Tensor
+        self, edges: Edges | Blocks, inputs: _Inputs, names: list[str], weights: Tensor
     ) -> dict[str, Tensor]:
         """The sum of messages with weights that are there already."""
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             return self.definition.attend(
-                edges,
+                edges.edges() if isinstance(edges, Blocks) else edges,
                 self._with(inputs, given),
                 lambda logits: logits,
                 lambda weights: weights,
@@ -252,7 +258,7 @@ class Compiled:
 
 
 def call_for(
-    edges: Edges,
+    edges: Edges | Blocks,
     definition: Callable[[dict[str, Tensor], Tensor | None, float], _Inputs],
     keep: Tensor | None = None,
     scale: float = 1.0,
@@ -261,7 +267,7 @@ def call_for(
 ) -> Call:
     """A call over a structure; see ``Call`` for what it is made of."""
     return Call(
-        target=edges.target,
+        target=lambda: edges.target,
         by_target=edges.by_target,
         by_source=lambda: edges.by_source,
         keep=keep,

@@ -5,9 +5,14 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from graphattn.dropout import drop
+from graphattn.dropout import drop_weights
 from graphattn.edges import Edges
 from graphattn.normalizers import Normalizer, Softmax
+
+
+def edges_of(weights: torch.Tensor) -> Edges:
+    return Edges.from_edge_index(torch.zeros(2, len(weights), dtype=torch.int64), 1, 1)
+
 
 EDGES = Edges.from_edge_index(torch.tensor([[0, 1, 2, 2, 0, 1], [2, 0, 2, 0, 2, 2]]), 3, 4)
 
@@ -52,7 +57,7 @@ def test_dropout_is_that_of_pytorch_for_the_same_seed(
     expected = F.dropout(weights, probability)
     after_expected = torch.get_rng_state()
     torch.manual_seed(7)
-    dropped = drop(weights, probability)
+    dropped = drop_weights(edges_of(weights), weights, probability)
     assert torch.equal(dropped == 0, expected == 0)
     assert_close(dropped, expected)
     assert torch.equal(torch.get_rng_state(), after_expected)
@@ -60,8 +65,8 @@ def test_dropout_is_that_of_pytorch_for_the_same_seed(
 
 def test_dropout_of_nothing_and_of_everything() -> None:
     weights = torch.rand(4, 2, requires_grad=True)
-    assert drop(weights, 0.0) is weights
-    dropped = drop(weights, 1.0)
+    assert drop_weights(edges_of(weights), weights, 0.0) is weights
+    dropped = drop_weights(edges_of(weights), weights, 1.0)
     assert torch.equal(dropped, torch.zeros(4, 2))
     dropped.sum().backward()
     assert weights.grad is not None
@@ -71,4 +76,4 @@ def test_dropout_of_nothing_and_of_everything() -> None:
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_a_probability_lies_between_zero_and_one(probability: float) -> None:
     with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\], got"):
-        drop(torch.ones(1, 1), probability)
+        drop_weights(EDGES, torch.ones(6, 1), probability)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
 from graphattn.kernels.program import Reduction
@@ -38,7 +39,7 @@ class FusedNormalizer(Normalizer):
         """``(E, H)`` from logits of the same shape, each by itself."""
         raise NotImplementedError(f"{type(self).__name__} must override map(logits)")
 
-    def inputs(self, edges: Edges) -> dict[str, tuple[str, Tensor]]:
+    def inputs(self, edges: Edges | Blocks) -> dict[str, tuple[str, Tensor]]:
         """Further parameters of ``map``: role and tensor, by name.
 
         The role says which row an edge sees, as in ``EdgeAttention``: ``"target"``, ``"source"``,

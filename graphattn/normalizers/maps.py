@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.normalizers.fused import FusedNormalizer
 
@@ -46,7 +47,7 @@ class Sigmoid(FusedNormalizer):
         logits = logits + (self.start if bias is None else bias)
         return torch.sigmoid(logits if log_degree is None else logits - log_degree.to(logits.dtype))
 
-    def inputs(self, edges: Edges) -> dict[str, tuple[str, Tensor]]:
+    def inputs(self, edges: Edges | Blocks) -> dict[str, tuple[str, Tensor]]:
         given: dict[str, tuple[str, Tensor]] = {}
         if self.bias is not None:
             given["bias"] = ("shared", self.bias)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention import reference
 from graphattn.kernels.program import Reduction
@@ -40,7 +41,7 @@ class SoftmaxOne(Softmax):
         ``torch.nn.MultiheadAttention``.
     """
 
-    def inputs(self, edges: Edges) -> dict[str, tuple[str, Tensor]]:
+    def inputs(self, edges: Edges | Blocks) -> dict[str, tuple[str, Tensor]]:
         return {"sink": ("shared", torch.zeros(1, device=edges.device))}
 
 
@@ -64,7 +65,7 @@ class SinkSoftmax(Softmax):
         super().__init__()
         self.sink = nn.Parameter(torch.zeros(heads))
 
-    def inputs(self, edges: Edges) -> dict[str, tuple[str, Tensor]]:
+    def inputs(self, edges: Edges | Blocks) -> dict[str, tuple[str, Tensor]]:
         return {"sink": ("shared", self.sink)}
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from graphattn.kernels.cpp.expressions import c_type
 from graphattn.kernels.cpp.gradients import Gradients
+from graphattn.kernels.cpp.layout import ends_text, keep_parameter
 from graphattn.kernels.cpp.names import (
     parameters,
     prefetch,
@@ -19,19 +20,19 @@ from graphattn.kernels.cpp.printer import print_stages
 from graphattn.kernels.cpp.pulls import pull_text, row_text
 from graphattn.kernels.cpp.stages import local, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import Pass
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import INT32_EDGES, End, Kind
 from graphattn.kernels.program import Program, Step, needed
 
 
-def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") -> Pass:
+def backward_pass(end: End, derivative: Program, kind: Kind = INT32_EDGES) -> Pass:
     """The C++ of a backward pass.
 
     Args:
         end: ``"target"`` or ``"source"``: by whose rows it walks.
         derivative: Of what ran forward, by those inputs whose gradients this pass forms.
-        index_type: C++ type of positions.
+        kind: Of the rows that are walked.
     """
-    whole, gradients, stages = _stages(end, derivative)
+    whole, gradients, stages = _stages(end, derivative, kind)
     common, of_own, before, after = print_stages(whole, stages)
     other: End = "source" if end == "target" else "target"
     heads, dtype = derivative.num_heads, derivative.sum_dtype
@@ -42,38 +43,45 @@ def backward_pass(end: End, derivative: Program, index_type: str = "int32_t") ->
             "all_grad_output": (heads * channels, dtype.itemsize, "ahead"),
             "state": (2 * heads, dtype.itemsize, "twin[later]"),
         }
-    ends = f"const int64_t {other} = neighbor[position], edge = order[position];"
+    # Pairs of blocks have no memory: the pass by source makes their weights again.
+    is_left = end == "source" and kind.layout == "edges"
+    of_target = "" if is_left else row_text(derivative)
     return Pass(
         name=f"backward_by_{end}",
         comment=_COMMENTS[end],
         end=end,
         fields=gradients.fields(),
         merge=gradients.merge(),
-        parameters=[*parameters(derivative), *_arriving(derivative), *gradients.parameters()],
+        parameters=[
+            *parameters(derivative),
+            *_arriving(derivative, kind),
+            *gradients.parameters(),
+        ],
         shared="\n".join([row_pointers(derivative, ("shared",)), common]),
         chunk=gradients.chunk(),
         row="\n".join(
             [
                 row_pointers(derivative, (end,)),
-                row_text(derivative) if end == "target" else "",
+                of_target if end == "target" else "",
                 of_own,
             ]
         ),
         edge="\n".join(
             [
-                ends,
-                prefetch(derivative, other, further),
+                ends_text(end, kind),
+                prefetch(derivative, other, further) if kind.layout == "edges" else "",
                 row_pointers(derivative, (other, "edge")),
+                of_target if end == "source" else "",
                 _EDGE_OUTPUT.format(size=_edge_size(derivative)),
                 before,
-                pull_text(end, derivative),
+                pull_text(derivative, is_left=is_left),
                 after,
             ]
         ),
         finish=gradients.finish(),
         finale=gradients.finale(),
         types=f"using sum_t = {c_type(dtype)};",
-        index_type=index_type,
+        kind=kind,
         uses_halves=uses_halves(whole),
     )
 
@@ -91,14 +99,14 @@ def _edge_size(program: Program) -> int:
     return 0 if value is None else program.size(value)
 
 
-def _arriving(program: Program) -> list[tuple[str, str]]:
+def _arriving(program: Program, kind: Kind) -> list[tuple[str, str]]:
     types = types_of_edges(program)
     # Weights are returned in the type of the logits where they are made from them.
     weights = types["weights" if "weights" in program.outputs else "logits"]
     of_targets = ("all_grad_output", "all_output", "norm", "delta")
     return [
         *(("const sum_t*", name) for name in of_targets),
-        ("const uint8_t*", "keep"),
+        keep_parameter(kind),
         (f"const {weights}*", "all_grad_weights"),
         (f"const {types['logits']}*", "all_grad_logits"),
         (f"const {types['edge_output']}*", "all_grad_edge_output"),
@@ -106,7 +114,9 @@ def _arriving(program: Program) -> list[tuple[str, str]]:
     ]
 
 
-def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[list[Step]]]:
+def _stages(
+    end: End, derivative: Program, kind: Kind
+) -> tuple[Program, Gradients, list[list[Step]]]:
     """Steps for all edges, for a row, from which the weights' gradients are made, and after."""
     dtype, outputs = derivative.sum_dtype, derivative.outputs
     inputs, steps, first = dict(derivative.inputs), list(derivative.steps), []
@@ -134,7 +144,7 @@ def _stages(end: End, derivative: Program) -> tuple[Program, Gradients, list[lis
         first.append(Step("@pull", "copy", ("%pulled_head",), {}, shape[:2], dtype, True))
     whole = replace(derivative, inputs=inputs, steps=tuple(steps), outputs=outputs)
     gradients = Gradients(whole, end)
-    first = first if end == "target" else []
+    first = [] if end == "source" and kind.layout == "edges" else first
     last = gradients.effects()
     whole = replace(whole, steps=(*steps, *first, *last))
     common = shared(steps)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from graphattn.kernels.cpp.expressions import c_type
+from graphattn.kernels.cpp.layout import ends_text, keep_parameter
 from graphattn.kernels.cpp.names import (
     parameters,
     prefetch,
@@ -20,15 +21,16 @@ from graphattn.kernels.cpp.reductions import (
 )
 from graphattn.kernels.cpp.stages import effect, local, of_row, product, shared, without
 from graphattn.kernels.cpp.walk import Pass
+from graphattn.kernels.edge_attention.rows import INT32_EDGES, Kind
 from graphattn.kernels.program import Program, Step, needed
 
 
-def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
+def forward_pass(program: Program, kind: Kind = INT32_EDGES) -> Pass:
     """The C++ of the forward pass.
 
     Args:
         program: What every edge computes.
-        index_type: C++ type of positions.
+        kind: Of the rows that are walked.
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
@@ -44,18 +46,18 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
         clear=clear_text(program),
         parameters=[
             *parameters(program),
-            ("const uint8_t*", "keep"),
+            keep_parameter(kind),
             ("const sum_t*", "sink"),
             ("sum_t*", "out"),
             ("sum_t*", "norm"),
-            *((f"{kind}*", f"all_{name}") for name, kind in types_of_edges(program).items()),
+            *((f"{own}*", f"all_{name}") for name, own in types_of_edges(program).items()),
         ],
         shared="\n".join([row_pointers(program, ("shared",)), common]),
         row="\n".join([row_pointers(program, ("target",)), of_target]),
         edge="\n".join(
             [
-                "const int64_t source = neighbor[position], edge = order[position];",
-                prefetch(program, "source", {}),
+                ends_text("target", kind),
+                prefetch(program, "source", {}) if kind.layout == "edges" else "",
                 row_pointers(program, ("source", "edge")),
                 before,
                 weight_text(program),
@@ -64,7 +66,7 @@ def forward_pass(program: Program, index_type: str = "int32_t") -> Pass:
         ),
         finish=finish_text(program),
         types=f"using sum_t = {c_type(program.sum_dtype)};",
-        index_type=index_type,
+        kind=kind,
         uses_halves=uses_halves(program),
     )
 

@@ -2,26 +2,20 @@
 
 from collections.abc import Mapping
 
-import torch
-
 from graphattn.kernels.cpp.backward import backward_pass
 from graphattn.kernels.cpp.forward import forward_pass
 from graphattn.kernels.cpp.launch import Kernel, compiled
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import End, Kind
 from graphattn.kernels.program import Program
 
-_POSITIONS = {torch.int32: "int32_t", torch.int64: "int64_t"}
 
-
-def kernels(
-    program: Program, derivatives: Mapping[End, Program], index: torch.dtype
-) -> dict[str, Kernel]:
+def kernels(program: Program, derivatives: Mapping[End, Program], kind: Kind) -> dict[str, Kernel]:
     """The forward pass, and the backward passes of some derivatives, compiled together.
 
     Args:
         program: What runs forward.
         derivatives: Of the program, by the end whose rows a pass walks.
-        index: Type of positions, int32 or int64.
+        kind: Of the rows that are walked.
 
     Returns:
         Kernels by name: ``"forward"``, ``"backward_by_target"``, ``"backward_by_source"``.
@@ -31,7 +25,6 @@ def kernels(
         CompilerNotFoundError: If there is no C++ compiler.
         CompilationError: If the compiler fails.
     """
-    kind = _POSITIONS[index]
     passes = [forward_pass(program, kind)]
     passes += [backward_pass(end, slope, kind) for end, slope in derivatives.items()]
     made = compiled(passes, program.sum_dtype)

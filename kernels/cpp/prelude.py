@@ -1,6 +1,7 @@
 """What every generated C++ source begins with: types and functions that programs use."""
 
 from graphattn.kernels.cpp.exponential import EXPONENTIAL
+from graphattn.kernels.cpp.layout import DRAWN, LISTED
 
 _HELPERS = """\
 #include <algorithm>
@@ -62,6 +63,12 @@ struct float16 {
 """
 
 
-def prelude(uses_halves: bool) -> str:
-    """Includes and helper functions; ``uses_halves`` adds the types of half precision."""
-    return f"{_HELPERS}\n{EXPONENTIAL}{HALVES if uses_halves else ''}"
+def prelude(uses_halves: bool, draws: bool = False) -> str:
+    """Includes and helper functions.
+
+    Args:
+        uses_halves: Whether to add the types of half precision.
+        draws: Whether dropout draws in the kernel, and does not read a mask.
+    """
+    halves = HALVES if uses_halves else ""
+    return f"{_HELPERS}\n{EXPONENTIAL}{halves}{DRAWN if draws else LISTED}"

@@ -4,7 +4,7 @@ from graphattn.kernels.program import Program
 
 
 def row_text(program: Program) -> str:
-    """What belongs to a target in the pass by target: its gradient, and what its softmax takes off.
+    """What belongs to a target: its gradient, and what its softmax takes off.
 
     That is the sum over its edges of weight times the gradient of the weight: the gradient of the
     output times the output, and what arrived at the weights themselves.
@@ -15,15 +15,20 @@ def row_text(program: Program) -> str:
     return _ROW.format(heads=program.num_heads, channels=program.channels, norm=norm)
 
 
-def pull_text(end: str, program: Program) -> str:
-    """From the logits or weights of an edge, and ``pull``, to the gradient of each."""
+def pull_text(program: Program, *, is_left: bool) -> str:
+    """From the logits or weights of an edge, and ``pull``, to the gradient of each.
+
+    Args:
+        program: A derivative.
+        is_left: Whether another pass left them, to be read.
+    """
     logits = ""
     if program.reduction != "softmax" and "logits" in program.outputs:
         logits = _GRAD_LOGITS
     if program.reduction == "edges":
         return logits.format(heads=program.num_heads) if logits else ""
     name = "logits" if program.reduction == "softmax" else "weights"
-    text = _PULL if end == "target" else _LEFT
+    text = _LEFT if is_left else _PULL
     return f"{text}{logits}".format(
         heads=program.num_heads,
         channels=program.channels,
@@ -69,9 +74,11 @@ sum_t delta_of[{heads}], shift_of[{heads}], factor_of[{heads}];
 bool is_empty[{heads}];
 for (int h = 0; h < {heads}; ++h) {{
   sum_t given = 0;
-  #pragma omp simd reduction(+:given)
-  for (int c = 0; c < {channels}; ++c)
-    given += grad_output[h * {channels} + c] * output[h * {channels} + c];
+  if (all_output != nullptr) {{
+    #pragma omp simd reduction(+:given)
+    for (int c = 0; c < {channels}; ++c)
+      given += grad_output[h * {channels} + c] * output[h * {channels} + c];
+  }}
   delta_of[h] = given + (delta == nullptr ? 0 : delta[target * {heads} + h]);
 {norm}}}"""
 
@@ -82,7 +89,7 @@ sum_t made[{heads}], kept[{heads}], grad_of_{name}[{heads}];
 for (int h = 0; h < {heads}; ++h) made[h] = {weight};
 for (int h = 0; h < {heads}; ++h) {{
   const sum_t weight = made[h];
-  const sum_t factor = keep == nullptr ? 1 : keep[edge * {heads} + h] * scale;
+  const sum_t factor = keep == nullptr ? 1 : is_kept(keep, edge * {heads} + h) * scale;
   sum_t pulled = pull[h] * factor;
   if (all_grad_weights != nullptr) pulled += all_grad_weights[edge * {heads} + h];
   kept[h] = weight * factor;

@@ -12,7 +12,11 @@ def fields(program: Program) -> list[tuple[str, int]]:
     if program.reduction == "edges":
         return []
     heads, channels = program.num_heads, program.channels
-    scalars = {"softmax": ("largest", "total"), "sum": ("total",), "none": ()}[program.reduction]
+    scalars = {
+        "softmax": ("largest", "shift", "total"),
+        "sum": ("total",),
+        "none": (),
+    }[program.reduction]
     return [*((name, heads) for name in scalars), ("sum", heads * channels)]
 
 
@@ -66,12 +70,13 @@ def _filled(text: str, program: Program) -> str:
 
 
 # Double braces are braces of C++. The shift is finite even where all logits are -inf, so that -inf
-# less -inf never arises. Each head is by itself, down to the bits.
+# less -inf never arises. Each head is by itself, down to the bits. Nothing is chosen in the loops
+# that call the exponential, nor is a bool summed: compilers would turn either into branches, and
+# then vectorise nothing.
 _SOFTMAX_WEIGHT = """\
-bool grows = false;
-#pragma omp simd reduction(||:grows)
-for (int h = 0; h < {heads}; ++h)
-  grows = grows || !(logits[h] <= row.largest[h] + {margin});
+int grows = 0;
+#pragma omp simd reduction(|:grows)
+for (int h = 0; h < {heads}; ++h) grows |= !(logits[h] <= row.largest[h] + {margin});
 if (grows) {{
   sum_t rescale[{heads}];
   #pragma omp simd
@@ -79,20 +84,24 @@ if (grows) {{
     // A NaN is not kept here, but in the sums, which it has spoilt.
     const sum_t logit = logits[h], before = row.largest[h];
     const sum_t now = logit <= before + {margin} ? before : logit;
-    const sum_t shift = now == -std::numeric_limits<sum_t>::infinity() ? 0 : now;
-    rescale[h] = exponential(before - shift);
     row.largest[h] = now;
+    row.shift[h] = now == -std::numeric_limits<sum_t>::infinity() ? 0 : now;
+    rescale[h] = before - row.shift[h];
+  }}
+  #pragma omp simd
+  for (int h = 0; h < {heads}; ++h) {{
+    rescale[h] = exponential(rescale[h]);
     row.total[h] *= rescale[h];
   }}
-  for (int h = 0; h < {heads}; ++h)
+  for (int h = 0; h < {heads}; ++h) {{
+    #pragma omp simd
     for (int c = 0; c < {channels}; ++c) row.sum[h * {channels} + c] *= rescale[h];
+  }}
 }}
 sum_t weight[{heads}];
 #pragma omp simd
 for (int h = 0; h < {heads}; ++h) {{
-  const sum_t largest = row.largest[h];
-  weight[h] =
-      exponential(logits[h] - (largest == -std::numeric_limits<sum_t>::infinity() ? 0 : largest));
+  weight[h] = exponential(logits[h] - row.shift[h]);
   row.total[h] += weight[h];
 }}
 """
@@ -112,7 +121,7 @@ for (int h = 0; h < {heads}; ++h) weight[h] = weights[h];
 
 _KEEP = """\
 if (keep != nullptr)
-  for (int h = 0; h < {heads}; ++h) weight[h] *= keep[edge * {heads} + h] * scale;
+  for (int h = 0; h < {heads}; ++h) weight[h] *= is_kept(keep, edge * {heads} + h) * scale;
 """
 
 _MERGE_SOFTMAX = """\

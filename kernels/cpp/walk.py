@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphattn.kernels.cpp.layout import position_type
 from graphattn.kernels.cpp.prelude import prelude
 from graphattn.kernels.cpp.printer import indented
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import End, Kind
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Pass:
         finish: Writes what a row's edges gave.
         finale: What is done after all rows.
         types: ``using`` declarations.
-        index_type: Type of positions.
+        kind: Of the rows.
         uses_halves: Whether anything is kept in half precision.
     """
 
@@ -40,7 +41,7 @@ class Pass:
     parameters: list[tuple[str, str]]
     edge: str
     types: str
-    index_type: str
+    kind: Kind
     uses_halves: bool
     clear: str = ""
     shared: str = ""
@@ -51,7 +52,7 @@ class Pass:
 
     def source(self) -> str:
         """The text of the pass: a namespace, and in it a C function of the pass's name."""
-        index = self.index_type
+        index = position_type(self.kind)
         given = [
             ("const int64_t*", "ptr"),
             (f"const {index}*", "neighbor"),
@@ -102,7 +103,8 @@ def _declared(parameters: list[tuple[str, str]], qualifier: str = "") -> str:
 def translation_unit(passes: Sequence[Pass]) -> str:
     """The text of several passes, as it is compiled."""
     uses_halves = any(one.uses_halves for one in passes)
-    return "\n".join([prelude(uses_halves), *(one.source() for one in passes)])
+    draws = any(one.kind.layout == "blocks" for one in passes)
+    return "\n".join([prelude(uses_halves, draws), *(one.source() for one in passes)])
 
 
 # Double braces are braces of C++. What a worker does is decided by the structure alone, and what

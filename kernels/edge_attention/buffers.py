@@ -81,7 +81,7 @@ def forward(
         want_logits: Whether to return the logits, if the program has some.
         want_weights: Whether to return the program's weights, if it has some.
     """
-    num_targets, num_edges = rows.ptr.shape[0] - 1, rows.order.shape[0]
+    num_targets, num_edges = rows.ptr.shape[0] - 1, rows.num_edges
     heads, outputs, dtype = program.num_heads, program.outputs, program.sum_dtype
 
     make = functools.partial(empty, device=rows.ptr.device)

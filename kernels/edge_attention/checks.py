@@ -73,12 +73,13 @@ def named_inputs(
 
 def check_results(program: Program, results: dict[str, Tensor | None], call: Call) -> None:
     """Refuses results, or gradients of results, that are not as the forward pass makes them."""
-    num_targets, num_edges = call.by_target.ptr.shape[0] - 1, call.target.shape[0]
+    by_target = call.by_target
+    num_targets, num_edges = by_target.ptr.shape[0] - 1, by_target.num_edges
     for name, x in results.items():
         rows = num_targets if name in ("output", "norm") else num_edges
         if x is not None:
             row, dtype = result_kind(program, name)
-            _check(name, x, (rows, *row), dtype, call.target.device)
+            _check(name, x, (rows, *row), dtype, by_target.ptr.device)
 
 
 def _check(

@@ -35,7 +35,7 @@ def run_forward(
     program, sink = plan.program, inputs.get(SINK)
     is_softmax = program.reduction == "softmax"
     result = forward(
-        plan.forward(_of_program(wanted), call.by_target.neighbor.dtype),
+        plan.forward(_of_program(wanted), call.by_target.kind),
         program,
         call.by_target,
         inputs,
@@ -47,7 +47,7 @@ def run_forward(
     )
     return {
         "output": result.output,
-        "weights": _weights(program, result, call.target) if call.want_weights else None,
+        "weights": _weights(program, result, call) if call.want_weights else None,
         "logits": result.logits if call.want_logits else None,
         "edge_output": result.edge_output,
         "norm": result.norm,
@@ -111,16 +111,18 @@ def _is_inside_mode() -> bool:
     return torch._C._dispatch_tls_is_dispatch_key_excluded(key)
 
 
-def _weights(program: Program, result: ForwardResult, target: Tensor) -> Tensor | None:
+def _weights(program: Program, result: ForwardResult, call: Call) -> Tensor | None:
     """The weights before dropout, from what the forward pass leaves."""
     if program.reduction == "softmax" and result.logits is not None and result.norm is not None:
         largest, total = result.norm.unbind(1)
+        target = call.target()
         shift = largest.masked_fill(largest == -torch.inf, 0).index_select(0, target)
         total = total.masked_fill(total == 0, 1).index_select(0, target)
         return ((result.logits - shift).exp() / total).to(result.logits.dtype)
     if result.weights is None or result.norm is None:
         return result.weights
-    divided = result.weights / result.norm.masked_fill(result.norm == 0, 1).index_select(0, target)
+    total = result.norm.masked_fill(result.norm == 0, 1)
+    divided = result.weights / total.index_select(0, call.target())
     return divided.to(result.weights.dtype)
 
 
@@ -134,17 +136,24 @@ def _cotangents(
         None if gradient is None else gradient.contiguous() for gradient in arriving
     )
     output, norm, weights = (left[name] for name in LEFT)
+    rows = call.by_target
     if output is not None:
         of_output = torch.zeros_like(output) if of_output is None else of_output.to(output.dtype)
     delta = None
     if of_weights is not None and weights is not None and norm is not None:
         # Row by row: on a GPU, index_add would add in another order each time.
-        product = (weights.to(norm.dtype) * of_weights).index_select(0, call.by_target.order)
-        delta = segment_reduce(product, call.by_target.ptr)
+        product = weights.to(norm.dtype) * of_weights
+        if rows.layout == "edges":  # pairs of blocks stand row by row already
+            product = product.index_select(0, rows.order)
+        delta = segment_reduce(product, rows.ptr)
+    if rows.layout == "blocks" and output is not None and of_output is not None:
+        # The pass by source has no row of the output at hand, so that this is formed for both.
+        own = (of_output * output).sum(-1)
+        delta, output = own if delta is None else own + delta, None
     if "edge_output" in program.outputs and of_edge_output is None:
         name = program.outputs["edge_output"]
-        shape = (call.target.shape[0], *program.shape(name)[1:])
-        of_edge_output = torch.zeros(shape, dtype=program.dtype(name), device=call.target.device)
+        shape = (rows.num_edges, *program.shape(name)[1:])
+        of_edge_output = torch.zeros(shape, dtype=program.dtype(name), device=rows.ptr.device)
     return Cotangents(
         grad_output=of_output,
         output=output,
@@ -169,12 +178,13 @@ def _by_kernels(
     own = {name: inputs[name].contiguous() for name in program.inputs}
     gradients: dict[str, Tensor] = {}
     state = None
-    if plan.share("source", of_program) and program.reduction != "edges":
-        shape = (call.target.shape[0], 2, program.num_heads)
-        state = empty(shape, program.sum_dtype, call.target.device)
-    for end in plan.ends(of_program):
+    own_rows = call.by_target
+    if plan.leaves_state(of_program, own_rows.layout):
+        shape = (own_rows.num_edges, 2, program.num_heads)
+        state = empty(shape, program.sum_dtype, own_rows.ptr.device)
+    for end in plan.ends(of_program, own_rows.layout):
         rows = call.by_target if end == "target" else call.by_source()
-        kernel = plan.backward(end, of_program, rows.neighbor.dtype)
+        kernel = plan.backward(end, of_program, rows.kind)
         slope = plan.derivative(end, of_program)
         gradients |= backward(kernel, slope, rows, own, cotangents, state)
     if SINK in wanted:
@@ -188,11 +198,12 @@ def _of_program(wanted: Sequence[str]) -> tuple[str, ...]:
 
 def _grad_sink(sink: Tensor, cotangents: Cotangents) -> Tensor:
     """Gradient of the sink's logit, ``(H,)``: what the softmax takes off it at every target."""
-    grad_output, output, norm = cotangents.grad_output, cotangents.output, cotangents.norm
-    if grad_output is None or output is None or norm is None:
+    delta, norm = cotangents.delta, cotangents.norm
+    if cotangents.grad_output is not None and cotangents.output is not None:
+        own = (cotangents.grad_output * cotangents.output).sum(-1)
+        delta = own if delta is None else own + delta
+    if delta is None or norm is None:
         raise ValueError("a sink is for softmax alone")
-    delta = (grad_output * output).sum(-1)
-    delta = delta if cotangents.delta is None else delta + cotangents.delta
     largest, total = norm.unbind(1)
     # A target without weight, at a sink of -inf: its own logit less itself would be NaN.
     weight = (sink - largest.masked_fill(largest == -torch.inf, 0)).exp()

@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from graphattn.kernels.cpp import passes as cpp
 from graphattn.kernels.edge_attention.buffers import Kernel
-from graphattn.kernels.edge_attention.rows import End, Rows
+from graphattn.kernels.edge_attention.rows import End, Kind, Layout, Rows
 from graphattn.kernels.program import Program, derivative, narrowed
 
 # What a call returns, in this order; ``None`` where it was not asked for.
@@ -36,9 +35,9 @@ class Plan:
     program: Program
     backend: Backend = "cpp"
     derivatives: dict[tuple[str, ...], Program] = field(default_factory=dict)
-    kernels: dict[tuple[str, tuple[str, ...], torch.dtype], Kernel] = field(default_factory=dict)
+    kernels: dict[tuple[str, tuple[str, ...], Kind], Kernel] = field(default_factory=dict)
 
-    def forward(self, wanted: tuple[str, ...], index: torch.dtype) -> Kernel:
+    def forward(self, wanted: tuple[str, ...], kind: Kind) -> Kernel:
         """The forward pass; the backward passes for the gradients wanted are compiled with it.
 
         Raises:
@@ -47,11 +46,11 @@ class Plan:
             CompilationError: If the compiler fails.
             ModuleNotFoundError: If Triton is not installed.
         """
-        return self._kernel(("forward", (), index), wanted)
+        return self._kernel(("forward", (), kind), wanted)
 
-    def backward(self, end: End, wanted: tuple[str, ...], index: torch.dtype) -> Kernel:
+    def backward(self, end: End, wanted: tuple[str, ...], kind: Kind) -> Kernel:
         """The backward pass by rows of one end, for its share of the gradients wanted."""
-        return self._kernel((f"backward_by_{end}", self.share(end, wanted), index), wanted)
+        return self._kernel((f"backward_by_{end}", self.share(end, wanted), kind), wanted)
 
     def derivative(self, end: End, wanted: tuple[str, ...]) -> Program:
         """The derivative of which the pass by rows of one end is made.
@@ -70,39 +69,43 @@ class Plan:
         inputs = self.program.inputs
         return tuple(name for name in wanted if inputs[name].role in ROLES[end])
 
-    def ends(self, wanted: tuple[str, ...]) -> list[End]:
+    def ends(self, wanted: tuple[str, ...], layout: Layout = "edges") -> list[End]:
         """The backward passes that the gradients wanted need, in order."""
-        by_target = bool(self.share("target", wanted))
+        by_target = bool(self.share("target", wanted)) or self.leaves_state(wanted, layout)
         by_source = bool(self.share("source", wanted))
-        # The pass by source reads what the pass by target leaves.
-        is_left = by_source and self.program.reduction != "edges"
-        needed: list[tuple[End, bool]] = [("target", by_target or is_left), ("source", by_source)]
+        needed: list[tuple[End, bool]] = [("target", by_target), ("source", by_source)]
         return [end for end, is_needed in needed if is_needed]
 
-    def _kernel(
-        self, key: tuple[str, tuple[str, ...], torch.dtype], wanted: tuple[str, ...]
-    ) -> Kernel:
+    def leaves_state(self, wanted: tuple[str, ...], layout: Layout) -> bool:
+        """Whether the pass by target leaves numbers for each edge, for the pass by source to read.
+
+        Between all pairs of blocks it leaves none: the other pass makes them again.
+        """
+        by_source = bool(self.share("source", wanted))
+        return by_source and self.program.reduction != "edges" and layout == "edges"
+
+    def _kernel(self, key: tuple[str, tuple[str, ...], Kind], wanted: tuple[str, ...]) -> Kernel:
         if key not in self.kernels:
-            index = key[2]
-            derivatives = {end: self.derivative(end, wanted) for end in self.ends(wanted)}
+            kind = key[2]
+            derivatives = {
+                end: self.derivative(end, wanted) for end in self.ends(wanted, kind.layout)
+            }
             shares = {"forward": ()} | {
                 f"backward_by_{end}": self.share(end, wanted) for end in derivatives
             }
-            for name, kernel in self._compiled(derivatives, index).items():
-                self.kernels[name, shares[name], index] = kernel
+            for name, kernel in self._compiled(derivatives, kind).items():
+                self.kernels[name, shares[name], kind] = kernel
         return self.kernels[key]
 
-    def _compiled(
-        self, derivatives: Mapping[End, Program], index: torch.dtype
-    ) -> Mapping[str, Kernel]:
+    def _compiled(self, derivatives: Mapping[End, Program], kind: Kind) -> Mapping[str, Kernel]:
         if self.backend == "cpp":
-            return cpp.kernels(self.program, derivatives, index)
+            return cpp.kernels(self.program, derivatives, kind)
         from graphattn.kernels.triton.available import require_triton
 
         require_triton()
         from graphattn.kernels.triton import passes as triton  # optional dependency
 
-        return triton.kernels(self.program, derivatives, index)
+        return triton.kernels(self.program, derivatives, kind)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Call:
     """One call: where the edges are, what dropout keeps, what is wanted.
 
     Attributes:
-        target: Target of each edge, ``(E,)``, int64.
+        target: Gives the target of each edge, ``(E,)``, int64.
         by_target: The edges into each target.
         by_source: Gives the edges out of each source; asked for in the backward pass only.
         keep: 1 where dropout keeps a weight, ``(E, H)``, uint8; ``None`` without dropout.
@@ -121,7 +124,7 @@ class Call:
             results by name; differentiated where a derivative is differentiated again.
     """
 
-    target: Tensor
+    target: Callable[[], Tensor]
     by_target: Rows
     by_source: Callable[[], Rows]
     keep: Tensor | None

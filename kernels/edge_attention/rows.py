@@ -2,15 +2,26 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 End = Literal["target", "source"]
+Layout = Literal["edges", "blocks"]
 _MAX_CHUNKS = 64  # many more than threads, so that all have work to the end
 _MIN_EDGES = 1024  # fewer are not worth a chunk of their own
 PIECE = 512  # edges of a row that one instance of a kernel on a GPU takes at most
+
+
+class Kind(NamedTuple):
+    """What kernels are compiled for: the type of positions, and how edges are found."""
+
+    positions: torch.dtype
+    layout: Layout
+
+
+INT32_EDGES = Kind(torch.int32, "edges")
 
 
 @dataclass(frozen=True)
@@ -62,23 +73,45 @@ class Pieces:
 class Rows:
     """The edges of a structure, grouped by the node at one of their ends.
 
+    Where the edges are all pairs of blocks, each row's neighbors follow one another, and the edges
+    stand in the structure target by target; then there is nothing of the length of the edges.
+
     Attributes:
         ptr: Edges of node ``i`` stand at ``ptr[i]:ptr[i + 1]``, ``(N + 1,)``, int64.
         neighbor: The node at the other end of each edge, ``(E,)``, int32 where it fits; in range.
-        order: The position of each edge in the structure, ``(E,)``, of the type of ``neighbor``.
+            Of blocks, the first neighbor of each row, ``(N,)``, int64.
+        order: The position of each edge in the structure, ``(E,)``, of the type of ``neighbor``. Of
+            blocks, the place of each row in its own set, ``(N,)``.
         twin: Where each edge stands in the grouping by target, ``(E,)``, of the same type; ``None``
-            in that grouping itself.
+            in that grouping itself. Of blocks, the ``ptr`` of that grouping.
+        num_pairs: ``E`` of blocks, ``None`` otherwise.
     """
 
     ptr: Tensor
     neighbor: Tensor
     order: Tensor
     twin: Tensor | None = None
+    num_pairs: int | None = None
+
+    @property
+    def num_edges(self) -> int:
+        """``E``."""
+        return self.order.shape[0] if self.num_pairs is None else self.num_pairs
+
+    @property
+    def layout(self) -> Layout:
+        """How the edges are found."""
+        return "edges" if self.num_pairs is None else "blocks"
+
+    @property
+    def kind(self) -> Kind:
+        """What a kernel must be compiled for to walk these rows."""
+        return Kind(self.neighbor.dtype, self.layout)
 
     @cached_property
     def chunks(self) -> Chunks:
         """How the edges are cut."""
-        num_rows, num_edges = self.ptr.shape[0] - 1, self.order.shape[0]
+        num_rows, num_edges = self.ptr.shape[0] - 1, self.num_edges
         count = max(1, min(_MAX_CHUNKS, num_edges // _MIN_EDGES))
         if count == 1:
             return Chunks(torch.tensor([0, num_rows]), torch.tensor([0, num_edges]), 1, False)
@@ -99,7 +132,7 @@ class Rows:
     @cached_property
     def pieces(self) -> Pieces:
         """How the rows are cut."""
-        num_rows, num_edges = self.ptr.shape[0] - 1, self.order.shape[0]
+        num_rows, num_edges = self.ptr.shape[0] - 1, self.num_edges
         most_split = num_edges // PIECE  # each row that is cut has more edges than a piece
         of_row = (self.ptr.diff() + (PIECE - 1)).div(PIECE, rounding_mode="floor").clamp(min=1)
         is_split = of_row > 1

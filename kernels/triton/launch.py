@@ -69,7 +69,7 @@ class Kernel:
         self, rows: Rows, parts: Tensor, scale: float, tensors: Sequence[Tensor | None]
     ) -> None:
         pieces, num_rows = rows.pieces, rows.ptr.shape[0] - 1
-        degree = rows.order.shape[0] / num_rows
+        degree = rows.num_edges / num_rows
         wished = settings(self.made.widest, self.made.least_edges, degree)
         while True:
             used = self._smaller.get(wished, wished)

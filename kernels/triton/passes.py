@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch
-
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import End, Kind
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.backward import backward_pass
 from graphattn.kernels.triton.forward import forward_pass
@@ -27,14 +25,14 @@ def printed(program: Program, derivatives: Mapping[End, Program]) -> list[Source
 
 
 def kernels(
-    program: Program, derivatives: Mapping[End, Program], index: torch.dtype
+    program: Program, derivatives: Mapping[End, Program], kind: Kind
 ) -> dict[str, Kernel]:
     """The passes as kernels by name; Triton compiles each when it first runs.
 
     Args:
         program: See ``printed``.
         derivatives: See ``printed``.
-        index: Type of positions; Triton finds it out by itself.
+        kind: Of the rows that are walked; the type of positions Triton finds out by itself.
 
     Raises:
         TypeError: See ``printed``.

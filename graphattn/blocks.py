@@ -1,0 +1,179 @@
+"""All pairs inside each set: the structure of attention on sets, without padding."""
+
+import operator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from graphattn.edges import Edges
+from graphattn.kernels.edge_attention.rows import Rows
+
+
+class Blocks:
+    """Sets whose queries each attend to every key of their set.
+
+    Queries and keys may be the same elements or not (cross-attention). Only the borders of the sets
+    are kept, never the pairs: their number grows with the squares of the sets' sizes. Pairs are
+    counted query by query, the keys of a query in order; inputs and results of role ``edge`` have
+    one row for each pair in that order, ``(P, ...)``.
+
+    Build one with ``Blocks.from_ptr`` or ``Blocks.from_batch``. To ``EdgeAttention`` queries are
+    targets and keys are sources.
+
+    Attributes:
+        target_ptr: Queries of set ``s`` stand at ``target_ptr[s]:target_ptr[s + 1]``, ``(S + 1,)``,
+            int64.
+        source_ptr: Likewise for keys.
+        num_targets: Number of queries.
+        num_sources: Number of keys.
+        num_edges: Number of pairs, ``P``.
+    """
+
+    def __init__(self, target_ptr: Tensor, source_ptr: Tensor) -> None:
+        _check_ptr("target_ptr", target_ptr)
+        _check_ptr("source_ptr", source_ptr)
+        if target_ptr.shape != source_ptr.shape or target_ptr.device != source_ptr.device:
+            raise ValueError(
+                "target_ptr and source_ptr must have one set each on one device, got"
+                f" {tuple(target_ptr.shape)} on {target_ptr.device} and"
+                f" {tuple(source_ptr.shape)} on {source_ptr.device}"
+            )
+        # Copies, so that nothing which is done to the caller's tensors later can reach a kernel.
+        self.target_ptr, self.source_ptr = target_ptr.clone(), source_ptr.clone()
+        pairs = (target_ptr.diff() * source_ptr.diff()).sum()
+        sizes = torch.stack([target_ptr[-1], source_ptr[-1], pairs]).tolist()
+        self.num_targets, self.num_sources, self.num_edges = map(int, sizes)
+
+    @classmethod
+    def from_ptr(cls, ptr: Tensor, source_ptr: Tensor | None = None) -> "Blocks":
+        """Builds a structure from the borders of the sets, such as ``Batch.ptr``.
+
+        Args:
+            ptr: Of the queries, ``(S + 1,)``, int64, rising from 0; sets may be empty.
+            source_ptr: Of the keys; without it, the keys are the queries.
+
+        Raises:
+            TypeError: If one is not int64.
+            ValueError: If one is no such vector, or there are not as many sets in both.
+        """
+        return cls(ptr, ptr if source_ptr is None else source_ptr)
+
+    @classmethod
+    def from_batch(
+        cls, batch: Tensor, source_batch: Tensor | None = None, num_sets: int | None = None
+    ) -> "Blocks":
+        """Builds a structure from the set of each element, such as ``Batch.batch``.
+
+        Args:
+            batch: Set of each query, ``(N,)``, int64, not falling.
+            source_batch: Set of each key; without it, the keys are the queries.
+            num_sets: ``S``; without it, as many as there are in ``batch`` and ``source_batch``.
+
+        Raises:
+            TypeError: If one is not int64.
+            ValueError: If one is no vector, is not sorted, or has a set outside of 0 to ``S - 1``.
+        """
+        given = {"batch": batch} | ({} if source_batch is None else {"source_batch": source_batch})
+        last = max([_last_set(name, x) for name, x in given.items()])
+        if num_sets is None:
+            num_sets = last + 1
+        elif last >= operator.index(num_sets):
+            raise ValueError(f"batch must lie in [0, num_sets = {num_sets}), got {last}")
+        borders = torch.arange(num_sets + 1, device=batch.device)
+        return cls.from_ptr(*(torch.searchsorted(x, borders) for x in given.values()))
+
+    @property
+    def num_sets(self) -> int:
+        """``S``."""
+        return self.target_ptr.shape[0] - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the structure lies."""
+        return self.target_ptr.device
+
+    @cached_property
+    def by_target(self) -> Rows:
+        """The pairs of each query."""
+        return _rows(self.target_ptr, self.source_ptr, self.num_edges, None)
+
+    @cached_property
+    def by_source(self) -> Rows:
+        """The pairs of each key."""
+        of_targets = self.by_target.ptr
+        return _rows(self.source_ptr, self.target_ptr, self.num_edges, of_targets)
+
+    @property
+    def target(self) -> Tensor:
+        """The query of each pair, ``(P,)``, int64; made anew at each use."""
+        counts = self.by_target.ptr.diff()
+        every = torch.arange(self.num_targets, device=self.device)
+        return every.repeat_interleave(counts, output_size=self.num_edges)
+
+    @property
+    def source(self) -> Tensor:
+        """The key of each pair, ``(P,)``, int64; made anew at each use."""
+        rows, target = self.by_target, self.target
+        every = torch.arange(self.num_edges, device=self.device)
+        return rows.neighbor[target] + every - rows.ptr[target]
+
+    def edges(self) -> Edges:
+        """The same structure as a list of all pairs, which the plain definition runs on."""
+        index = torch.stack([self.source, self.target])
+        return Edges.from_edge_index(index, self.num_sources, self.num_targets)
+
+    def to(self, device: torch.device | str) -> "Blocks":
+        """The same structure on another device; itself if it lies there."""
+        device = torch.device(device)
+        if device == self.device:
+            return self
+        return Blocks(self.target_ptr.to(device), self.source_ptr.to(device))
+
+    def __repr__(self) -> str:
+        return (
+            f"Blocks({self.num_sets} sets, {self.num_targets} queries, {self.num_sources} keys,"
+            f" {self.num_edges} pairs)"
+        )
+
+
+def _rows(ptr: Tensor, other_ptr: Tensor, num_pairs: int, other_rows: Tensor | None) -> Rows:
+    """The pairs of each element of one side, of which only borders are kept."""
+    num_rows, sizes = int(ptr[-1]), ptr.diff()
+    every = torch.arange(num_rows, device=ptr.device)
+    own = torch.arange(ptr.shape[0] - 1, device=ptr.device)
+    of_row = own.repeat_interleave(sizes, output_size=num_rows)  # the set of each element
+    counts = other_ptr.diff()[of_row]
+    return Rows(
+        ptr=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+        neighbor=other_ptr[of_row],
+        order=every - ptr[of_row],
+        twin=other_rows,
+        num_pairs=num_pairs,
+    )
+
+
+def _check_ptr(name: str, ptr: Tensor) -> None:
+    if not isinstance(ptr, Tensor) or ptr.dtype != torch.int64:
+        got = ptr.dtype if isinstance(ptr, Tensor) else type(ptr).__name__
+        raise TypeError(f"{name} must be an int64 tensor, got {got}")
+    if ptr.ndim != 1 or ptr.shape[0] == 0:
+        raise ValueError(f"{name} must be (S + 1,), got {tuple(ptr.shape)}")
+    if int(ptr[0]) != 0 or bool((ptr.diff() < 0).any()):
+        raise ValueError(f"{name} must rise from 0, got {ptr.tolist()[:8]} …")
+
+
+def _last_set(name: str, batch: Tensor) -> int:
+    if not isinstance(batch, Tensor) or batch.dtype != torch.int64:
+        got = batch.dtype if isinstance(batch, Tensor) else type(batch).__name__
+        raise TypeError(f"{name} must be an int64 tensor, got {got}")
+    if batch.ndim != 1:
+        raise ValueError(f"{name} must be (N,), got {tuple(batch.shape)}")
+    if batch.numel() == 0:
+        return -1
+    if bool((batch.diff() < 0).any()) or int(batch[0]) < 0:
+        raise ValueError(
+            f"{name} must not be negative nor fall: sort the elements by their set first"
+            f" (order = {name}.argsort(stable=True)), got {batch.tolist()[:8]} …"
+        )
+    return int(batch[-1])
