@@ -4,12 +4,17 @@ The pass by target leaves, for each edge and head, the weight after dropout and 
 logit (of the program's weight, where there is no softmax); the pass by source reads them.
 """
 
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import End, Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.program.names import identifier
 from graphattn.kernels.triton.contractions import summed_product
 from graphattn.kernels.triton.expressions import pointer_type
-from graphattn.kernels.triton.forward import ends, stored_for_edges, types_of_edges
+from graphattn.kernels.triton.forward import (
+    ends,
+    keep_parameter,
+    stored_for_edges,
+    types_of_edges,
+)
 from graphattn.kernels.triton.frame import Field, Frame, Parameters, Source, input_parameters
 from graphattn.kernels.triton.moves import Indices, flat
 from graphattn.kernels.triton.printer import Printer
@@ -22,21 +27,22 @@ _COMMENTS = {
 }
 
 
-def backward_pass(end: End, derivative: Program) -> Source:
+def backward_pass(end: End, derivative: Program, layout: Layout = "edges") -> Source:
     """The Triton of a backward pass.
 
     Args:
         end: ``"target"`` or ``"source"``: by whose rows it walks.
         derivative: Of what ran forward, by those inputs whose gradients this pass forms.
+        layout: How edges are found.
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
     """
-    return _Backward(end, derivative).source()
+    return _Backward(end, derivative, layout).source()
 
 
 class _Backward:
-    def __init__(self, end: End, derivative: Program) -> None:
+    def __init__(self, end: End, derivative: Program, layout: Layout) -> None:
         self.end, self.program, self.outputs = end, derivative, derivative.outputs
         self.other: End = "source" if end == "target" else "target"
         rows = {
@@ -58,13 +64,20 @@ class _Backward:
             end=end,
             printer=self.printer,
             sum_dtype=derivative.sum_dtype,
-            parameters=[*input_parameters(derivative), *self._arriving(), *self._made()],
+            parameters=[
+                *input_parameters(derivative),
+                *self._arriving(layout),
+                *self._made(),
+            ],
+            layout=layout,
         )
         self.pulls = Pulls(self.printer, derivative)
 
     def source(self) -> Source:
-        ends(self.frame, self.other)
-        if self.program.reduction != "edges" and self.end == "target":
+        ends(self.frame)
+        # Pairs of blocks have no memory: the pass by source makes their weights again.
+        is_made = self.end == "target" or self.frame.layout == "blocks"
+        if self.program.reduction != "edges" and is_made:
             self.pulls.row(self.frame)
             self.pulls.pull(self.frame)
         elif self.program.reduction != "edges":
@@ -137,7 +150,7 @@ class _Backward:
             "grad_of_edge_output", "all_grad_edge_output", row, size, at, dtype
         )
 
-    def _arriving(self) -> Parameters:
+    def _arriving(self, layout: Layout) -> Parameters:
         types = types_of_edges(self.program)
         # Weights are returned in the type of the logits where they are made from them.
         weights = types["weights" if "weights" in self.outputs else "logits"]
@@ -145,7 +158,7 @@ class _Backward:
         of_targets = ("all_grad_output", "all_output", "norm", "delta")
         return [
             *((name, sums) for name in of_targets),
-            ("keep", "*u8"),
+            keep_parameter(layout),
             ("all_grad_weights", weights),
             ("all_grad_logits", types["logits"]),
             ("all_grad_edge_output", types["edge_output"]),

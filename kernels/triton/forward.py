@@ -1,5 +1,6 @@
 """The forward pass of an edge program in Triton: one walk over the edges into each target."""
 
+from graphattn.kernels.edge_attention.rows import Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type, pointer_type
 from graphattn.kernels.triton.frame import Field, Frame, Source, input_parameters, over_edges
@@ -8,11 +9,12 @@ from graphattn.kernels.triton.printer import Printer
 from graphattn.kernels.triton.tiles import EDGES, Axis, Level, Tile, joined, mask_over, spread
 
 
-def forward_pass(program: Program) -> Source:
+def forward_pass(program: Program, layout: Layout = "edges") -> Source:
     """The Triton of the forward pass.
 
     Args:
         program: What every edge computes.
+        layout: How edges are found.
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
@@ -31,14 +33,15 @@ def forward_pass(program: Program) -> Source:
         sum_dtype=program.sum_dtype,
         parameters=[
             *input_parameters(program),
-            ("keep", "*u8"),
+            keep_parameter(layout),
             ("sink", pointer_type(program.sum_dtype)),
             ("out", pointer_type(program.sum_dtype)),
             ("norm", pointer_type(program.sum_dtype)),
             *((f"all_{name}", kind) for name, kind in types_of_edges(program).items()),
         ],
+        layout=layout,
     )
-    ends(frame, "source")
+    ends(frame)
     tiles = {name: frame.printer.tile(value) for name, value in program.outputs.items()}
     for name in ("logits", "weights", "edge_output"):
         if name in tiles:
@@ -68,12 +71,31 @@ def types_of_edges(program: Program) -> dict[str, str]:
     }
 
 
-def ends(frame: Frame, other: str) -> None:
-    """Reads where the edges of a tile come from, and where they stand in the structure."""
-    frame.do(
-        f"{other} = tl.load(neighbor + position, mask=is_edge, other=0).to(tl.int64)",
-        "edge = tl.load(order + position, mask=is_edge, other=0).to(tl.int64)",
-    )
+def ends(frame: Frame) -> None:
+    """Finds the other ends of a tile's edges, and where these stand in the structure."""
+    other = "source" if frame.end == "target" else "target"
+    if frame.layout == "edges":
+        frame.do(
+            f"{other} = tl.load(neighbor + position, mask=is_edge, other=0).to(tl.int64)",
+            "edge = tl.load(order + position, mask=is_edge, other=0).to(tl.int64)",
+        )
+        return
+    # The neighbors of a row follow one another, and the edges stand target by target.
+    frame.do(f"neighbor_of_first = tl.load(neighbor + {frame.end})", level=Level.ROW)
+    frame.do(f"{other} = neighbor_of_first + position - row_first")
+    if frame.end == "target":
+        frame.do("edge = position")
+        return
+    frame.do("place = tl.load(order + source)", level=Level.ROW)
+    frame.do("edge = tl.load(twin + target, mask=is_edge, other=0) + place")
+
+
+def keep_parameter(layout: Layout) -> tuple[str, str]:
+    """Name and kind of what says which weights dropout keeps.
+
+    That is a byte for each of them; in blocks, a seed and the number from which on it is kept.
+    """
+    return ("keep", "*u8" if layout == "edges" else "*i64")
 
 
 def stored_for_edges(
@@ -93,15 +115,18 @@ def stored_for_edges(
     frame.do(*([f"if {pointer} is not None:", f"    {text}"] if is_optional else [text]))
 
 
-def kept_by_dropout(printer: Printer, heads: int, axes: tuple[Axis, ...], *names: str) -> list[str]:
+def kept_by_dropout(frame: Frame, heads: int, axes: tuple[Axis, ...], *names: str) -> list[str]:
     """Statements that apply dropout to variables with a number for every edge and head."""
-    at = printer.canonical((1, heads))[1]
+    at = frame.printer.canonical((1, heads))[1]
     place = spread(f"edge * {heads}", (EDGES,), axes)
     place = place if at.number == 0 else f"{place} + {spread(at.text, at.axes, axes)}"
     mask = mask_over(axes)
+    kept = f"tl.load(keep + {place}, mask={mask}, other=0)"
+    if frame.layout == "blocks":
+        kept = f"is_drawn({place}, keep)"
     return [
         "if keep is not None:",
-        f"    factor = tl.load(keep + {place}, mask={mask}, other=0).to({names[0]}.dtype) * SCALE",
+        f"    factor = {kept}.to({names[0]}.dtype) * SCALE",
         *(f"    {name} = {name} * factor" for name in names),
     ]
 
@@ -147,7 +172,7 @@ def _sum(frame: Frame, weights: Tile, program: Program, total: Field) -> None:
 def _messages(frame: Frame, message: Tile, program: Program) -> None:
     heads = joined([index.axes for index in frame.printer.canonical((1, program.num_heads))])
     by_head = joined([(EDGES,), heads])
-    frame.do(*kept_by_dropout(frame.printer, program.num_heads, by_head, "weight"))
+    frame.do(*kept_by_dropout(frame, program.num_heads, by_head, "weight"))
     shape = program.shape(program.outputs["message"])
     field = Field.of(frame.printer, "sum", shape)
     axes = joined([(EDGES,), field.axes])

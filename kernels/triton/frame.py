@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from graphattn.kernels.edge_attention.rows import End
+from graphattn.kernels.edge_attention.rows import End, Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.program.names import identifier
 from graphattn.kernels.triton.expressions import language_type, pointer_type
@@ -102,6 +102,7 @@ class Frame:
         printer: Of the values of an edge.
         sum_dtype: Type of sums.
         parameters: But for those that every pass has: names and kinds.
+        layout: How edges are found.
         fields: What is gathered over a row's edges.
         sums: What is gathered over all edges of an instance, and the pointer it is written to.
         merge: Statements that add ``other_NAME`` of every field to ``NAME``.
@@ -114,6 +115,7 @@ class Frame:
     printer: Printer
     sum_dtype: torch.dtype
     parameters: Parameters
+    layout: Layout = "edges"
     fields: list[Field] = field(default_factory=list)
     sums: list[tuple[Field, str]] = field(default_factory=list)
     merge: list[str] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from graphattn.kernels.edge_attention.rows import End, Kind
+from graphattn.kernels.edge_attention.rows import End, Kind, Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.backward import backward_pass
 from graphattn.kernels.triton.forward import forward_pass
@@ -10,23 +10,24 @@ from graphattn.kernels.triton.frame import Source
 from graphattn.kernels.triton.launch import Kernel
 
 
-def printed(program: Program, derivatives: Mapping[End, Program]) -> list[Source]:
+def printed(
+    program: Program, derivatives: Mapping[End, Program], layout: Layout = "edges"
+) -> list[Source]:
     """The source of the forward pass, and of the backward passes of some derivatives.
 
     Args:
         program: What runs forward.
         derivatives: Of the program, by the end whose rows a pass walks.
+        layout: How edges are found.
 
     Raises:
         TypeError: If the program has an element type that this backend does not know.
     """
-    backward = [backward_pass(end, slope) for end, slope in derivatives.items()]
-    return [forward_pass(program), *backward]
+    backward = [backward_pass(end, slope, layout) for end, slope in derivatives.items()]
+    return [forward_pass(program, layout), *backward]
 
 
-def kernels(
-    program: Program, derivatives: Mapping[End, Program], kind: Kind
-) -> dict[str, Kernel]:
+def kernels(program: Program, derivatives: Mapping[End, Program], kind: Kind) -> dict[str, Kernel]:
     """The passes as kernels by name; Triton compiles each when it first runs.
 
     Args:
@@ -37,4 +38,4 @@ def kernels(
     Raises:
         TypeError: See ``printed``.
     """
-    return {source.name: Kernel(source) for source in printed(program, derivatives)}
+    return {source.name: Kernel(source) for source in printed(program, derivatives, kind.layout)}

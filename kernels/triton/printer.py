@@ -130,10 +130,16 @@ class Printer:
         at: Index,
         dtype: torch.dtype,
     ) -> Tile:
-        """Elements of a row of memory.
+        """Elements of a row of memory; see ``loaded``."""
+        text, axes, level = self.loaded(pointer, row, size, at, dtype)
+        return self.emit(name, text, axes, level, computed(dtype))
+
+    def loaded(
+        self, pointer: str, row: tuple[str, Level], size: int, at: Index, dtype: torch.dtype
+    ) -> tuple[str, tuple[Axis, ...], Level]:
+        """An expression that reads elements of a row of memory, its axes, and where it is known.
 
         Args:
-            name: Of the variable.
             pointer: To the first row.
             row: Number of the row, and where it is known; ``""`` for memory of one row.
             size: Elements of a row.
@@ -157,7 +163,7 @@ class Printer:
         kind = computed(dtype)
         if kind != dtype:
             text += f".to({language_type(kind)})"
-        return self.emit(name, text, axes, level, kind)
+        return text, axes, level
 
     def masked(self, tile: Tile, otherwise: str) -> str:
         """A tile with a number in place of what is no element."""

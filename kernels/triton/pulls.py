@@ -5,10 +5,10 @@ from collections.abc import Callable
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type
 from graphattn.kernels.triton.forward import kept_by_dropout
-from graphattn.kernels.triton.frame import Field, Frame
-from graphattn.kernels.triton.moves import Indices, flat
+from graphattn.kernels.triton.frame import Frame
+from graphattn.kernels.triton.moves import Indices, affine, flat
 from graphattn.kernels.triton.printer import Printer
-from graphattn.kernels.triton.tiles import EDGES, Level, Tile, joined, mask_over, spread
+from graphattn.kernels.triton.tiles import EDGES, Index, Level, Tile, joined, mask_over, spread
 
 
 class Pulls:
@@ -32,6 +32,7 @@ class Pulls:
         self.row_axes = joined(index.axes for index in self.own)
         self.axes = joined([(EDGES,), self.row_axes])
         self.kind = language_type(program.sum_dtype)
+        self.of_row: dict[str, Tile] = {}  # what belongs to a target
 
     def row(self, frame: Frame) -> None:
         """What belongs to a target: what its softmax takes off the gradient of each weight.
@@ -39,70 +40,76 @@ class Pulls:
         That is the sum over its edges of weight times the gradient of the weight: the gradient of
         the output times the output, and what arrived at the weights themselves.
         """
-        program, heads = self.program, self.heads
-        shape = (1, heads, program.channels)
+        program, heads, at = self.program, self.heads, self.own[1]
+        if frame.layout == "blocks":  # formed outside, where rows of the output are at hand
+            self.of_row["delta_of"] = self._number("delta_of", "delta", heads, at)
+        else:
+            self._delta(frame)
+        if program.reduction == "none":
+            return
+        if program.reduction == "softmax":
+            largest = self._number("largest_of", "norm", 2 * heads, at)
+            total = self._number("total_of", "norm", 2 * heads, affine(at, 1, heads))
+            shift = f'tl.where({largest.text} == float("-inf"), 0, {largest.text})'
+            self._emit("shift_of", shift, largest)
+        else:
+            total = self._number("total_of", "norm", heads, at)
+        # Unlike an infinite total, whose gradients are NaN.
+        is_empty = self._emit("is_empty", f"{total.text} == 0", total)
+        self._emit("factor_of", f"tl.where({is_empty.text}, 0, 1 / {total.text})", total)
+
+    def _delta(self, frame: Frame) -> None:
+        printer, row = self.printer, self.printer.rows["target"]
+        everything = printer.canonical((1, self.heads, self.program.channels))
         grad_output, output = (
-            self.of_targets(name, self.printer.canonical(shape))
-            for name in ("grad_output", "output")
+            self.of_targets(name, everything) for name in ("grad_output", "output")
         )
         channels = [axis for axis in grad_output.axes if axis not in self.row_axes]
         given = f"{grad_output.text} * {output.text}"
         if channels:
-            given = (
-                f"tl.where({mask}, {given}, 0)" if (mask := mask_over(grad_output.axes)) else given
-            )
+            mask = mask_over(grad_output.axes)
+            given = f"tl.where({mask}, {given}, 0)" if mask else given
             given = f"tl.sum({given}, axis={grad_output.axes.index(channels[0])})"
-        rows = Field.of(self.printer, "delta_of", (1, heads))
-        lines = [
-            f"delta_of = {given}",
-            "if delta is not None:",
-            f"    delta_of += {rows.loaded(f'delta + target * {heads}')}",
-        ]
-        if program.reduction == "softmax":
-            lines += [
-                f"largest = {rows.loaded(f'norm + 2 * target * {heads}')}",
-                f"total = {rows.loaded(f'norm + (2 * target + 1) * {heads}')}",
-                'shift_of = tl.where(largest == float("-inf"), 0, largest)',
-            ]
-        elif program.reduction == "sum":
-            lines.append(f"total = {rows.loaded(f'norm + target * {heads}')}")
-        if program.reduction != "none":
-            lines += [
-                "is_empty = total == 0",  # unlike an infinite total, whose gradients are NaN
-                "factor_of = tl.where(is_empty, 0, 1 / total)",
-            ]
-        frame.do(*lines, level=Level.ROW)
+        delta = printer.emit("delta_of", given, self.row_axes, row[1], self.program.sum_dtype)
+        arrived, *_ = printer.loaded("delta", row, self.heads, self.own[1], delta.dtype)
+        frame.do("if delta is not None:", f"    {delta.text} += {arrived}", level=Level.ROW)
+        self.of_row["delta_of"] = delta
+
+    def _number(self, name: str, pointer: str, size: int, at: Index) -> Tile:
+        """A number that belongs to every head of a target."""
+        row = self.printer.rows["target"]
+        return self.printer.load(name, pointer, row, size, at, self.program.sum_dtype)
+
+    def _emit(self, name: str, text: str, like: Tile) -> Tile:
+        dtype = self.program.sum_dtype
+        self.of_row[name] = self.printer.emit(name, text, like.axes, like.level, dtype)
+        return self.of_row[name]
 
     def pull(self, frame: Frame) -> None:
         """The weights of a tile's edges again, and from the gradient of each that of its logit."""
         reduction = self.program.reduction
         made, message = (self.printer.tile(self.outputs[n]) for n in (self.name, "message"))
-        of_row = {
-            name: spread(name, self.row_axes, self.axes)
-            for name in ("shift_of", "factor_of", "delta_of", "is_empty")
-        }
+        of_row = {name: tile.over(self.axes) for name, tile in self.of_row.items()}
         is_edge = spread("is_edge", (EDGES,), self.axes)
         value = f"{made.over(self.axes)}.to({self.kind})"
-        weight = {
-            "softmax": f"tl.exp({value} - {of_row['shift_of']}) * {of_row['factor_of']}",
-            "sum": f"{value} * {of_row['factor_of']}",
-            "none": value,
-        }[reduction]
         # A weight of zero has a gradient of zero whatever it is multiplied by: a row of -inf has
         # NaN there.
-        gradient = {
-            "softmax": f"tl.where(made == 0, 0, made * (pulled - {of_row['delta_of']}))",
-            "sum": f"tl.where({of_row['is_empty']}, 0,"
-            f" (pulled - {of_row['delta_of']}) * {of_row['factor_of']})",
-            "none": "pulled",
-        }[reduction]
+        if reduction == "softmax":
+            weight = f"tl.exp({value} - {of_row['shift_of']}) * {of_row['factor_of']}"
+            gradient = f"tl.where(made == 0, 0, made * (pulled - {of_row['delta_of']}))"
+        elif reduction == "sum":
+            weight = f"{value} * {of_row['factor_of']}"
+            gradient = f"(pulled - {of_row['delta_of']}) * {of_row['factor_of']}"
+            gradient = f"tl.where({of_row['is_empty']}, 0, {gradient})"
+        else:
+            weight, gradient = value, "pulled"
         pull = self._pulled(message)
         state = self._state_place()
         frame.do(
             f"made = tl.where({is_edge}, {weight}, 0)",
             f"pulled = tl.where({is_edge}, {pull.over(self.axes)}, 0).to({self.kind})",
             "weight = made",
-            *kept_by_dropout(self.printer, self.heads, self.axes, "weight", "pulled"),
+            *kept_by_dropout(frame, self.heads, self.axes, "weight", "pulled"),
             "if all_grad_weights is not None:",
             f"    pulled += {self._of_edges('all_grad_weights')}",
             f"grad_of_{self.name} = {gradient}",

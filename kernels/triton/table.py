@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-# Elements of the largest tile: so many that the registers of a warp's threads hold a few of them.
-_ELEMENTS = 2048
+# Elements of the largest tile: one warp holds it, 16 elements a thread. Larger tiles need barriers
+# between warps, and are predicted to be slower (docs/gpu.md).
+_ELEMENTS = 512
 _ELEMENTS_OF_A_WARP = 512
 _MOST_EDGES, _MOST_WARPS = 64, 8
 

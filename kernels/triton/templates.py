@@ -18,6 +18,14 @@ def least(x, axis: tl.constexpr):
 
 
 @triton.jit
+def is_drawn(weight, keep):
+    # By Philox, for this seed and counter, against the number from which on a weight is kept.
+    low, high = weight.to(tl.uint32), (weight >> 32).to(tl.uint32)
+    number, _, _, _ = tl.philox(tl.load(keep), low, high, low * 0, low * 0)
+    return number.to(tl.int64) >= tl.load(keep + 1)
+
+
+@triton.jit
 def _times(x, y):
     return x * y
 
@@ -52,7 +60,7 @@ def <name>(
         last = tl.where(is_row, tl.minimum(first + PIECE, row_last), first)
         <row>
         for start in range(first, last, BLOCK):
-            position = start + tl.arange(0, BLOCK)
+            position = start + tl.arange(0, BLOCK).to(tl.int64)
             is_edge = position < last
             <edge>
         if is_row:

@@ -20,6 +20,7 @@ from contract_runs import (
 from torch import Tensor
 
 from graphattn.attention import EdgeAttention
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import PIECE
 from graphattn.kernels.triton.launch import Kernel
@@ -82,6 +83,18 @@ def test_other_element_types(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_structures_that_are_hard(name: str, structure: str) -> None:
     check(name, structure, torch.float32, return_weights=True)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_all_pairs_inside_sets(name: str) -> None:
+    case, widths = CASES[name], SETTINGS[name]
+    blocks = Blocks.from_ptr(torch.tensor([0, 3, 3, 7, 12]), torch.tensor([0, 4, 6, 6, 13]))
+    compiled, reference = triton(case, widths, torch.float32)
+    inputs = case.inputs(blocks, *widths, torch.float32)
+    options = {"dropout": 0.4, **dict.fromkeys(RETURNED, True)}
+    actual = run(compiled, blocks, inputs, **options)
+    expected = run(reference, blocks, wide(inputs), cotangent_type=torch.float32, **options)
+    assert_near(actual, expected, torch.float32)
 
 
 @pytest.mark.slow
