@@ -6,7 +6,8 @@ from torch import Tensor
 from graphattn.kernels.counting_sort import cpu, reference
 from graphattn.kernels.counting_sort.reference import Groups, Transposed
 from graphattn.kernels.cpp.fallback import can_compile
-from graphattn.kernels.edge_list.op import check_indices
+from graphattn.kernels.edge_list.op import assert_in_range, check_indices
+from graphattn.kernels.segment_reduce.op import check_ptr
 
 _INDEX_DTYPES = (torch.int64, torch.int32)
 
@@ -22,6 +23,8 @@ def group_edges(
     """Groups edges by the node at one end; edges of one node keep their order.
 
     It takes a time that grows with ``E + num_keys``, and gives the same for any number of threads.
+    On a GPU the edges are sorted, and nothing waits for the device: nodes out of range are found
+    there, see ``assert_in_range``.
 
     Args:
         key: The end that groups, ``(E,)``, int64 or int32.
@@ -100,10 +103,11 @@ def transpose(groups: Groups, num_others: int) -> Transposed:
 
 def _check_groups(groups: Groups, num_others: int) -> None:
     ptr, neighbor, _ = groups
-    if ptr.device.type == "cpu":  # elsewhere reading the values would make the host wait
-        num_edges = neighbor.shape[0]
-        if int(ptr[0]) != 0 or int(ptr[-1]) != num_edges or bool((ptr.diff() < 0).any()):
-            raise ValueError(f"ptr must rise from 0 to {num_edges}, got {ptr.tolist()[:8]} …")
-    check_indices(
-        neighbor.long(), neighbor.long(), num_others, num_others, names=("neighbor", "neighbor")
-    )
+    num_edges, names = neighbor.shape[0], ("neighbor", "neighbor")
+    if ptr.device.type != "cpu":
+        check_ptr(ptr, num_edges)
+        assert_in_range(neighbor, num_others, names[0])
+        return
+    if int(ptr[0]) != 0 or int(ptr[-1]) != num_edges or bool((ptr.diff() < 0).any()):
+        raise ValueError(f"ptr must rise from 0 to {num_edges}, got {ptr.tolist()[:8]} …")
+    check_indices(neighbor.long(), neighbor.long(), num_others, num_others, names=names)

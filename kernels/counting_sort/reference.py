@@ -1,4 +1,6 @@
-"""Grouping edges by the node at one end in plain PyTorch: the definition, on any device."""
+"""Grouping edges by the node at one end in plain PyTorch: the definition, and the way on a GPU."""
+
+# Nothing here has the host wait for the device, and shapes follow from shapes alone.
 
 from typing import NamedTuple
 
@@ -39,21 +41,23 @@ class Transposed(NamedTuple):
 
 def group_edges(key: Tensor, other: Tensor, num_keys: int, num_others: int) -> Groups:
     """Edges grouped by their keys, in the order in which they came."""
-    order = key.argsort(stable=True)
+    # A GPU sorts by digits: half of them in half the time.
+    key, order = key.to(position_type(num_keys, key.shape[0])).sort(stable=True)
     narrow = position_type(num_others, key.shape[0])
-    return Groups(_ptr(key, num_keys), other[order].to(narrow), order.to(narrow))
+    return Groups(_ptr(key, num_keys), other.index_select(0, order).to(narrow), order.to(narrow))
 
 
 def transpose(groups: Groups, num_others: int) -> Transposed:
     """Groups grouped anew by their neighbors."""
-    num_keys = groups.ptr.shape[0] - 1
-    key = torch.arange(num_keys, device=groups.ptr.device).repeat_interleave(groups.ptr.diff())
-    twin = groups.neighbor.argsort(stable=True)
-    narrow = position_type(num_keys, key.shape[0])
+    num_keys, num_edges = groups.ptr.shape[0] - 1, groups.neighbor.shape[0]
+    key = torch.arange(num_keys, device=groups.ptr.device)
+    key = key.repeat_interleave(groups.ptr.diff(), output_size=num_edges)
+    neighbor, twin = groups.neighbor.sort(stable=True)
+    narrow = position_type(num_keys, num_edges)
     return Transposed(
-        _ptr(groups.neighbor, num_others),
-        key[twin].to(narrow),
-        groups.order[twin].to(narrow),
+        _ptr(neighbor, num_others),
+        key.index_select(0, twin).to(narrow),
+        groups.order.index_select(0, twin).to(narrow),
         twin.to(narrow),
     )
 
@@ -64,6 +68,6 @@ def position_type(num_nodes: int, num_edges: int) -> torch.dtype:
     return torch.int32 if fits else torch.int64
 
 
-def _ptr(key: Tensor, num_keys: int) -> Tensor:
-    counts = key.bincount(minlength=num_keys)
-    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+def _ptr(sorted_key: Tensor, num_keys: int) -> Tensor:
+    keys = torch.arange(num_keys + 1, dtype=sorted_key.dtype, device=sorted_key.device)
+    return torch.searchsorted(sorted_key, keys)

@@ -17,7 +17,8 @@ def check_indices(
 ) -> None:
     """Refuses edges whose ends are not where they should be.
 
-    On a device other than the CPU the check runs there, and fails there, without being waited for.
+    On a device other than the CPU the check runs there, and fails there, without being waited for;
+    see ``assert_in_range``.
 
     Args:
         first: One end of each edge, ``(E,)``, int64.
@@ -35,16 +36,32 @@ def check_indices(
     sizes = (num_first, num_second)
     if first.device.type != "cpu":
         for end, name, size in zip((first, second), names, sizes, strict=True):
-            # Reading the values here would make the host wait for the device at every step.
-            if end.shape[0]:
-                low, high = end.aminmax()
-                torch._assert_async((low >= 0) & (high < size), f"{name} out of range")
+            assert_in_range(end, size, name)
         return
     if can_compile(first, second):
         found = cpu.extent(first.contiguous(), second.contiguous())
     else:
         found = reference.extent(first, second)
     _check_extent(found, sizes, names)
+
+
+def assert_in_range(index: Tensor, size: int, name: str) -> None:
+    """Refuses wrong indices on their device; reading them here would have the host wait for it.
+
+    Where the check fails on a GPU, it traps: nothing that was launched after it runs, so that no
+    kernel follows an index that is wrong, and the next call that waits for the device raises.
+
+    Args:
+        index: ``(E,)``, integers.
+        size: What each of them must be below; none may be negative.
+        name: How an error names them.
+
+    Raises:
+        RuntimeError: If an index is out of range; later, and not here, unless on the CPU.
+    """
+    if index.shape[0]:
+        low, high = index.aminmax()
+        torch._assert_async((low >= 0) & (high < size), f"{name} must lie in [0, {size})")
 
 
 def copy_edges(

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from graphattn.kernels.cpp.compiler import is_available
 from graphattn.kernels.entmax import cpu, reference
+from graphattn.kernels.segment_reduce.op import check_ptr
+from graphattn.kernels.triton.available import require_triton
 
 
 def entmax(
@@ -36,8 +38,8 @@ def entmax(
         order: Each row of ``logits`` once, ``(E,)``, int32 or int64.
         alpha: A number above one, or a tensor with one for each head, ``(H,)``, or for all, ``()``;
             gradients reach it.
-        backend: ``"auto"`` takes the C++ kernel on the CPU, plain PyTorch elsewhere and, with a
-            warning, without a compiler; ``"reference"`` is plain PyTorch.
+        backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
+            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
 
     Returns:
         Weights, ``(E, H)``, of the dtype of ``logits``; differentiable any number of times.
@@ -47,7 +49,9 @@ def entmax(
             tensor.
         ValueError: If a shape does not fit, ``ptr`` does not rise from 0 to ``E``, or the number
             ``alpha`` is not above one.
-        IndexError: If ``order`` does not hold each row once.
+        IndexError: If ``order`` does not hold each row once. On a GPU it and ``ptr`` are checked
+            there, see ``segment_reduce.op.check_ptr``.
+        ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
 
     Source: Martins and Astudillo, "From Softmax to Sparsemax", ICML 2016; Peters, Niculae and
         Martins, "Sparse Sequence-to-Sequence Models", ACL 2019; gradient of alpha: Correia, Niculae
@@ -98,6 +102,22 @@ def _check(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> None:
         raise ValueError(f"logits, ptr, order and alpha must be on one device, got {devices}")
 
 
+def _check_rows_on_device(ptr: Tensor, order: Tensor) -> None:
+    check_ptr(ptr, order.shape[0])
+    is_there = torch.zeros_like(order, dtype=torch.bool)
+    # An index out of range fails the scatter itself.
+    is_there.scatter_(0, order.long(), True)
+    torch._assert_async(is_there.all(), "order must hold each row once")
+
+
+def _check_gradient(grad: Tensor, weights: Tensor) -> None:
+    if grad.shape != weights.shape or grad.dtype != weights.dtype:
+        raise ValueError(
+            f"grad must be as the weights are, {tuple(weights.shape)} {weights.dtype}, got"
+            f" {tuple(grad.shape)} {grad.dtype}"
+        )
+
+
 def _gradients(
     grad: Tensor, weights: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor, want_alpha: bool
 ) -> tuple[Tensor, Tensor]:
@@ -118,6 +138,16 @@ def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
     return run(logits, ptr, order, alpha)
 
 
+@_entmax.register_kernel("cuda")
+def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
+    _check(logits, ptr, order, alpha)
+    _check_rows_on_device(ptr, order)
+    require_triton()
+    from graphattn.kernels.entmax import triton
+
+    return triton.entmax(logits, ptr, order, alpha)
+
+
 @_entmax.register_fake
 def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
@@ -135,13 +165,22 @@ def _(
     grad: Tensor, weights: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor, want_alpha: bool
 ) -> tuple[Tensor, Tensor]:
     _check(weights, ptr, order, alpha)
-    if grad.shape != weights.shape or grad.dtype != weights.dtype:
-        raise ValueError(
-            f"grad must be as the weights are, {tuple(weights.shape)} {weights.dtype}, got"
-            f" {tuple(grad.shape)} {grad.dtype}"
-        )
+    _check_gradient(grad, weights)
     run = cpu.entmax_backward if is_available() else _gradients
     return run(grad, weights, ptr, order, alpha, want_alpha)
+
+
+@_entmax_backward.register_kernel("cuda")
+def _(
+    grad: Tensor, weights: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor, want_alpha: bool
+) -> tuple[Tensor, Tensor]:
+    _check(weights, ptr, order, alpha)
+    _check_gradient(grad, weights)
+    _check_rows_on_device(ptr, order)
+    require_triton()
+    from graphattn.kernels.entmax import triton
+
+    return triton.entmax_backward(grad, weights, ptr, order, alpha, want_alpha)
 
 
 @_entmax_backward.register_fake

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graphattn.kernels.cpp.fallback import can_compile
 from graphattn.kernels.segment_reduce import cpu, reference
+from graphattn.kernels.triton.available import require_triton
 
 Reduction = Literal["sum", "mean", "min", "max"]
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -23,14 +24,14 @@ def segment_reduce(
 
     A NaN makes the result of its segment and column NaN. Rows that hold the least or largest value
     together share its gradient equally, as in ``torch.amax``. Sums of half precision are held in
-    float32. The bits are the same for any number of threads.
+    float32. The bits are the same for any number of threads, and in every run on a GPU.
 
     Args:
         x: Rows, ``(E, ...)``, floating point.
         ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``E``; segments may be empty.
         reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
-        backend: ``"auto"`` takes the C++ kernel on the CPU and plain PyTorch elsewhere,
-            ``"reference"`` is plain PyTorch.
+        backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU and plain PyTorch
+            elsewhere, ``"reference"`` is plain PyTorch.
 
     Returns:
         ``(S, ...)``; zero for an empty segment. Differentiable any number of times.
@@ -38,7 +39,8 @@ def segment_reduce(
     Raises:
         TypeError: If ``x`` is not float32, float64, bfloat16 or float16, or ``ptr`` not int64.
         ValueError: If a shape does not fit, devices differ, ``ptr`` does not rise from 0 to ``E``,
-            or ``reduce`` or ``backend`` is unknown.
+            or ``reduce`` or ``backend`` is unknown. For boundaries on a GPU see ``check_ptr``.
+        ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
     """
     check_segments("x", x, ptr, backend)
     if reduce not in get_args(Reduction):
@@ -80,17 +82,21 @@ def check_segments(name: str, x: Tensor, ptr: Tensor, backend: str) -> None:
 
 
 def check_ptr(ptr: Tensor, num_rows: int) -> None:
-    """Refuses boundaries that do not cut the rows into segments; on the CPU only.
+    """Refuses boundaries that do not cut the rows into segments.
 
-    Elsewhere reading the values would make the host wait for the device.
+    On a GPU the check runs there, since reading the values would have the host wait for it. Where
+    it fails, it traps: nothing that was launched after it runs, so that no kernel goes by these
+    boundaries, and the next call that waits for the device raises.
 
     Raises:
-        ValueError: If ``ptr`` does not rise from 0 to ``num_rows``.
+        ValueError: If ``ptr`` lies on the CPU and does not rise from 0 to ``num_rows``.
     """
+    is_sound = (ptr[0] == 0) & (ptr[-1] == num_rows) & (ptr.diff() >= 0).all()
+    message = f"ptr must rise from 0 to the number of rows, {num_rows}, and does not"
     if ptr.device.type != "cpu":
-        return
-    if int(ptr[0]) != 0 or int(ptr[-1]) != num_rows or bool((ptr.diff() < 0).any()):
-        raise ValueError(f"ptr must rise from 0 to the number of rows, {num_rows}, and does not")
+        torch._assert_async(is_sound, message)
+    elif not is_sound:
+        raise ValueError(message)
 
 
 @torch.library.custom_op("graphattn::segment_reduce", mutates_args=())
@@ -99,6 +105,15 @@ def _segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
         return cpu.segment_reduce(x, ptr, reduce)
     check_ptr(ptr, x.shape[0])
     return reference.segment_reduce(x, ptr, reduce)
+
+
+@_segment_reduce.register_kernel("cuda")
+def _(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
+    check_ptr(ptr, x.shape[0])
+    require_triton()
+    from graphattn.kernels.segment_reduce import triton
+
+    return triton.segment_reduce(x, ptr, reduce)
 
 
 @_segment_reduce.register_fake
@@ -131,6 +146,15 @@ def _segment_expand(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tenso
     return reference.segment_expand(x, ptr, num_rows, reduce)
 
 
+@_segment_expand.register_kernel("cuda")
+def _(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
+    check_ptr(ptr, num_rows)
+    require_triton()
+    from graphattn.kernels.segment_reduce import triton
+
+    return triton.segment_expand(x, ptr, num_rows, reduce)
+
+
 @_segment_expand.register_fake
 def _(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
     return x.new_empty(num_rows, *x.shape[1:])
@@ -156,6 +180,15 @@ def _segment_extreme_backward(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Ten
         return cpu.segment_extreme_backward(grad, x, extreme, ptr)
     check_ptr(ptr, x.shape[0])
     return reference.segment_extreme_backward(grad, x, extreme, ptr)
+
+
+@_segment_extreme_backward.register_kernel("cuda")
+def _(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Tensor) -> Tensor:
+    check_ptr(ptr, x.shape[0])
+    require_triton()
+    from graphattn.kernels.segment_reduce import triton
+
+    return triton.segment_extreme_backward(grad, x, extreme, ptr)
 
 
 @_segment_extreme_backward.register_fake

@@ -13,6 +13,7 @@ from graphattn.kernels.segment_reduce.op import (
     segment_reduce,
 )
 from graphattn.kernels.segment_softmax import cpu, reference
+from graphattn.kernels.triton.available import require_triton
 
 
 def segment_softmax(
@@ -25,13 +26,13 @@ def segment_softmax(
 
     NaN, infinities and rows of nothing but −inf behave as in ``torch.softmax``, in their own
     segment and column. Half precisions are computed in float32. The bits are the same for any
-    number of threads.
+    number of threads, and in every run on a GPU.
 
     Args:
         logits: Scores, ``(E, ...)``, floating point.
         ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``E``; segments may be empty.
-        backend: ``"auto"`` takes the C++ kernel on the CPU and plain PyTorch elsewhere,
-            ``"reference"`` is plain PyTorch.
+        backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU and plain PyTorch
+            elsewhere, ``"reference"`` is plain PyTorch.
 
     Returns:
         Weights, ``(E, ...)``: each non-empty segment sums to one in every column. Without rows,
@@ -41,7 +42,8 @@ def segment_softmax(
         TypeError: If ``logits`` are not float32, float64, bfloat16 or float16, or ``ptr`` is not
             int64.
         ValueError: If a shape does not fit, devices differ, ``ptr`` does not rise from 0 to ``E``,
-            or ``backend`` is unknown.
+            or ``backend`` is unknown. For boundaries on a GPU see ``check_ptr``.
+        ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
     """
     check_segments("logits", logits, ptr, backend)
     if backend == "reference":
@@ -56,6 +58,15 @@ def _segment_softmax(logits: Tensor, ptr: Tensor) -> Tensor:
         return cpu.segment_softmax(logits, ptr)
     check_ptr(ptr, logits.shape[0])
     return reference.segment_softmax(logits, ptr)
+
+
+@_segment_softmax.register_kernel("cuda")
+def _(logits: Tensor, ptr: Tensor) -> Tensor:
+    check_ptr(ptr, logits.shape[0])
+    require_triton()
+    from graphattn.kernels.segment_softmax import triton
+
+    return triton.segment_softmax(logits, ptr)
 
 
 @_segment_softmax.register_fake
@@ -82,6 +93,15 @@ def _segment_softmax_backward(weights: Tensor, grad: Tensor, ptr: Tensor) -> Ten
         return cpu.segment_softmax_backward(weights, grad, ptr)
     check_ptr(ptr, weights.shape[0])
     return reference.segment_softmax_backward(weights, grad, ptr)
+
+
+@_segment_softmax_backward.register_kernel("cuda")
+def _(weights: Tensor, grad: Tensor, ptr: Tensor) -> Tensor:
+    check_ptr(ptr, weights.shape[0])
+    require_triton()
+    from graphattn.kernels.segment_softmax import triton
+
+    return triton.segment_softmax_backward(weights, grad, ptr)
 
 
 @_segment_softmax_backward.register_fake

@@ -1,4 +1,4 @@
-"""Tests of Triton's kernels in its interpreter: a process of their own, and none without Triton."""
+"""Kernels for GPUs run on the CPU, in Triton's interpreter: ``TRITON_INTERPRET=1 pytest``."""
 
 import importlib.util
 import os
@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).parent
+# Numpy computes the lanes beyond the last row or column, too, which nobody reads.
+MASKED = "ignore:.* encountered in:RuntimeWarning:triton.runtime.interpreter"
+
 if importlib.util.find_spec("triton") is None:
-    REASON = "Triton is not installed"
-elif os.environ.get("TRITON_INTERPRET") != "1":
-    REASON = "TRITON_INTERPRET=1 must be set before Triton is imported: make test-triton"
-else:
-    REASON = ""
+    collect_ignore_glob = ["test_*.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    interprets = os.environ.get("TRITON_INTERPRET") == "1"
     for item in items:
-        if REASON and Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=REASON))
+        if HERE not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.filterwarnings(MASKED))
+        if not interprets:
+            item.add_marker(pytest.mark.skip("runs in Triton's interpreter: TRITON_INTERPRET=1"))
