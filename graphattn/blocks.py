@@ -88,6 +88,16 @@ class Blocks:
         """``S``."""
         return self.target_ptr.shape[0] - 1
 
+    @cached_property
+    def target_sizes(self) -> list[int]:
+        """Number of queries of each set."""
+        return [int(size) for size in self.target_ptr.diff().tolist()]
+
+    @cached_property
+    def source_sizes(self) -> list[int]:
+        """Number of keys of each set."""
+        return [int(size) for size in self.source_ptr.diff().tolist()]
+
     @property
     def device(self) -> torch.device:
         """Where the structure lies."""
@@ -117,6 +127,23 @@ class Blocks:
         rows, target = self.by_target, self.target
         every = torch.arange(self.num_edges, device=self.device)
         return rows.neighbor[target] + every - rows.ptr[target]
+
+    def transposed(self) -> "Blocks":
+        """Keys as queries and queries as keys."""
+        return Blocks(self.source_ptr, self.target_ptr)
+
+    def seeds(self, count: int) -> "Blocks":
+        """As many queries for each set as said, over the queries of this structure as keys.
+
+        Args:
+            count: Queries of each set.
+
+        Raises:
+            ValueError: If ``count`` is negative.
+        """
+        if operator.index(count) < 0:
+            raise ValueError(f"count must not be negative, got {count}")
+        return Blocks(torch.arange(self.num_sets + 1, device=self.device) * count, self.target_ptr)
 
     def edges(self) -> Edges:
         """The same structure as a list of all pairs, which the plain definition runs on."""

@@ -1,0 +1,108 @@
+"""Scaled dot-product attention inside sets of unequal size, without padding."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from graphattn.attention import EdgeAttention
+from graphattn.blocks import Blocks
+
+# Sets with more pairs go through PyTorch's own attention one by one: its blocked products are
+# faster than a walk over the pairs, but each call costs as much as some thousand pairs.
+_MANY_PAIRS = 4096
+
+
+def score(query: Tensor, key: Tensor) -> Tensor:
+    """The dot product over the square root of the width; both ``(E, H, C)``, gives ``(E, H)``."""
+    return (query * key).sum(-1) / query.shape[-1] ** 0.5
+
+
+def message(value: Tensor) -> Tensor:
+    """The value, ``(E, H, C)``."""
+    return value
+
+
+attend = EdgeAttention(score, message, target=["query"], source=["key", "value"])
+
+
+def dot_product_attention(
+    blocks: Blocks, query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0
+) -> Tensor:
+    r"""Softmax attention of every query over the keys of its set.
+
+    .. math::
+        \mathrm{out}_i = \textstyle\sum_j \operatorname{softmax}_j(q_i \cdot k_j / \sqrt{C}) \, v_j
+
+    Nothing of the size of all pairs is kept, in either direction. Sets of one size go through
+    PyTorch's ``scaled_dot_product_attention`` together, large ones one by one, and small ones
+    together through the compiled program; so do all of them with dropout, which is drawn there.
+
+    Args:
+        blocks: The sets.
+        query: ``(N, H, C)``.
+        key: ``(M, H, C)``.
+        value: ``(M, H, D)``.
+        dropout: Probability with which a weight is set to zero.
+
+    Returns:
+        ``(N, H, D)``; zeros for a query of a set without keys.
+
+    Raises:
+        TypeError: If an input is no floating-point tensor.
+        ValueError: If a shape does not fit the sets.
+    """
+    _check(blocks, query, key, value)
+    sizes = list(zip(blocks.target_sizes, blocks.source_sizes, strict=True))
+    first = sizes[0] if sizes else (0, 0)
+    is_large = [queries * keys > _MANY_PAIRS for queries, keys in sizes]
+    if dropout > 0 or not any(is_large):
+        out: Tensor = attend(blocks, query=query, key=key, value=value, dropout=dropout)
+        return out
+    if all(size == first for size in sizes):
+        dense = (x.unflatten(0, (len(sizes), -1)).transpose(1, 2) for x in (query, key, value))
+        return F.scaled_dot_product_attention(*dense).transpose(1, 2).flatten(0, 1)
+    parts = [x.split(list(own)) for x, own in zip((query, key, value), _splits(sizes), strict=True)]
+    small = [number for number, many in enumerate(is_large) if not many]
+    found = dict(zip(small, _together(blocks, small, parts), strict=True))
+    for number, many in enumerate(is_large):
+        if many:
+            own = (part[number].transpose(0, 1).unsqueeze(0) for part in parts)  # (1, H, n, C)
+            found[number] = F.scaled_dot_product_attention(*own).squeeze(0).transpose(0, 1)
+    return torch.cat([found[number] for number in range(len(sizes))])
+
+
+def _splits(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
+    queries, keys = ([size[end] for size in sizes] for end in (0, 1))
+    return queries, keys, keys
+
+
+def _together(
+    blocks: Blocks, small: list[int], parts: list[tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """The small sets, in one call."""
+    if not small:
+        return ()
+    query, key, value = (torch.cat([part[number] for number in small]) for part in parts)
+    sizes = [
+        [own[number] for number in small] for own in (blocks.target_sizes, blocks.source_sizes)
+    ]
+    borders = (torch.tensor([0, *own]).cumsum(0).to(blocks.device) for own in sizes)
+    out: Tensor = attend(Blocks.from_ptr(*borders), query=query, key=key, value=value)
+    return out.split(sizes[0])
+
+
+def _check(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> None:
+    if not isinstance(blocks, Blocks):
+        raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+    rows = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
+    for (name, size), x in zip(rows.items(), (query, key, value), strict=True):
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"{name} must be a floating-point tensor, got {got}")
+        if x.ndim != 3 or x.shape[0] != size:
+            raise ValueError(f"{name} must be ({size}, H, C), got {tuple(x.shape)}")
+    if query.shape[1:] != key.shape[1:] or key.shape[1] != value.shape[1]:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (query, key, value))
+        raise ValueError(f"query, key and value must have as many heads and channels, got {shapes}")

@@ -1,0 +1,224 @@
+"""The blocks of the Set Transformer, for dense batches and for sets of unequal size."""
+
+from typing import Any
+
+import torch
+import torch_geometric.nn.aggr.utils as pyg
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphattn.blocks import Blocks
+from graphattn.nn.dot_product import dot_product_attention
+
+
+class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
+    r"""Attention of one set over another, with residuals: a drop-in for PyTorch Geometric's.
+
+    .. math::
+        \mathrm{MAB}(x, y) = \mathrm{LN}(h + \mathrm{ReLU}(W h)), \qquad
+        h = \mathrm{LN}(x + \mathrm{Multihead}(x, y, y))
+
+    With ``blocks``, elements of all sets stand one after another, and nothing is padded. An element
+    whose set has no others to attend to gets the output bias of the attention alone.
+
+    Args:
+        channels: Width of the elements.
+        heads: Number of heads; divides ``channels``.
+        layer_norm: Whether layers are normalized.
+        dropout: Probability with which an attention weight is set to zero in training.
+        device: Where the parameters lie.
+
+    Shapes:
+        - x: ``(B, N, channels)``, or ``(N, channels)`` with ``blocks``
+        - y: ``(B, M, channels)``, or ``(M, channels)`` with ``blocks``
+        - x_mask, y_mask: which elements of a dense batch are there, ``(B, N)`` and ``(B, M)``, bool
+        - output: that of ``x``
+
+    Raises:
+        ValueError: If masks are given with ``blocks``, or a shape does not fit.
+
+    Source: Lee et al., "Set Transformer", ICML 2019, as in PyTorch Geometric 2.8. The authors' code
+        differs: see ``models.SetTransformer``.
+    """
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        x_mask: Tensor | None = None,
+        y_mask: Tensor | None = None,
+        *,
+        blocks: Blocks | None = None,
+    ) -> Tensor:
+        """Attends; see the class for shapes."""
+        if blocks is None:
+            return self._dense(x, y, x_mask, y_mask)
+        if x_mask is not None or y_mask is not None:
+            raise ValueError("x_mask and y_mask must be None with blocks, which say what is there")
+        return self._finished(x + self._attended(x, y, blocks))
+
+    def _dense(self, x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None) -> Tensor:
+        if y_mask is not None:
+            # Where nothing is there, all is looked at and then left out: a softmax over nothing
+            # would be NaN.
+            is_empty = ~y_mask.any(dim=1, keepdim=True)  # (B, 1)
+            y_mask = y_mask | is_empty
+            own = ~is_empty.expand(x.shape[:2])
+            x_mask = own if x_mask is None else own & x_mask
+        result: Tensor = super().forward(x, y, x_mask, y_mask)
+        return result
+
+    def _attended(self, x: Tensor, y: Tensor, blocks: Blocks) -> Tensor:
+        attention: Any = self.attn
+        weights = attention.in_proj_weight.chunk(3)
+        biases = attention.in_proj_bias.chunk(3)
+        query, key, value = (
+            F.linear(elements, weight, bias).unflatten(-1, (self.heads, -1))
+            for elements, weight, bias in zip((x, y, y), weights, biases, strict=True)
+        )
+        dropout = self.dropout if self.training else 0.0
+        out = dot_product_attention(blocks, query, key, value, dropout)
+        projected: Tensor = attention.out_proj(out.flatten(1))
+        return projected
+
+    def _finished(self, h: Tensor) -> Tensor:
+        h = h if self.layer_norm1 is None else self.layer_norm1(h)
+        h = h + self.lin(h).relu()
+        return h if self.layer_norm2 is None else self.layer_norm2(h)
+
+
+class SetAttentionBlock(pyg.SetAttentionBlock):
+    r"""Attention of a set over itself: a drop-in for PyTorch Geometric's.
+
+    .. math::
+        \mathrm{SAB}(x) = \mathrm{MAB}(x, x)
+
+    Args:
+        channels: Width of the elements.
+        heads: Number of heads; divides ``channels``.
+        layer_norm: Whether layers are normalized.
+        dropout: Probability with which an attention weight is set to zero in training.
+
+    Shapes:
+        - x: ``(B, N, channels)``, or ``(N, channels)`` with ``blocks``
+        - mask: which elements of a dense batch are there, ``(B, N)``, bool
+        - output: that of ``x``
+
+    Source: see ``MultiheadAttentionBlock``.
+    """
+
+    def __init__(
+        self, channels: int, heads: int = 1, layer_norm: bool = True, dropout: float = 0.0
+    ) -> None:
+        nn.Module.__init__(self)  # the original's would make blocks of its own
+        self.mab = MultiheadAttentionBlock(channels, heads, layer_norm, dropout)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
+    ) -> Tensor:
+        """Attends; see the class for shapes."""
+        attended: Tensor = self.mab(x, x, mask, mask, blocks=blocks)
+        return attended
+
+
+class InducedSetAttentionBlock(pyg.InducedSetAttentionBlock):
+    r"""Attention of a set over itself by way of a few learned points, at a cost linear in the set.
+
+    .. math::
+        \mathrm{ISAB}(x) = \mathrm{MAB}(x, h), \qquad h = \mathrm{MAB}(I, x)
+
+    A drop-in for PyTorch Geometric's.
+
+    Args:
+        channels: Width of the elements.
+        num_induced_points: Number of learned points, the rows of ``I``.
+        heads: Number of heads; divides ``channels``.
+        layer_norm: Whether layers are normalized.
+        dropout: Probability with which an attention weight is set to zero in training.
+
+    Shapes:
+        - x: ``(B, N, channels)``, or ``(N, channels)`` with ``blocks``
+        - mask: which elements of a dense batch are there, ``(B, N)``, bool
+        - output: that of ``x``
+
+    Source: see ``MultiheadAttentionBlock``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_induced_points: int,
+        heads: int = 1,
+        layer_norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.ind = nn.Parameter(torch.empty(1, num_induced_points, channels))
+        self.mab1 = MultiheadAttentionBlock(channels, heads, layer_norm, dropout)
+        self.mab2 = MultiheadAttentionBlock(channels, heads, layer_norm, dropout)
+        self.reset_parameters()
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
+    ) -> Tensor:
+        """Attends; see the class for shapes."""
+        if blocks is None:
+            dense: Tensor = super().forward(x, mask)
+            return dense
+        read = blocks.seeds(self.ind.shape[1])
+        h = self.mab1(_for_each_set(self.ind, blocks), x, blocks=read)
+        attended: Tensor = self.mab2(x, h, blocks=read.transposed())
+        return attended
+
+
+class PoolingByMultiheadAttention(pyg.PoolingByMultiheadAttention):
+    r"""Learned seeds that read a set: a drop-in for PyTorch Geometric's.
+
+    .. math::
+        \mathrm{PMA}(x) = \mathrm{MAB}(S, \mathrm{ReLU}(W x))
+
+    Args:
+        channels: Width of the elements.
+        num_seed_points: Number of seeds, the rows of ``S``.
+        heads: Number of heads; divides ``channels``.
+        layer_norm: Whether layers are normalized.
+        dropout: Probability with which an attention weight is set to zero in training.
+
+    Shapes:
+        - x: ``(B, N, channels)``, or ``(N, channels)`` with ``blocks``
+        - mask: which elements of a dense batch are there, ``(B, N)``, bool
+        - output: ``(B, num_seed_points, channels)``, with ``blocks`` one for each set; an empty set
+          gives what the seeds give without attention
+
+    Source: see ``MultiheadAttentionBlock``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_seed_points: int = 1,
+        heads: int = 1,
+        layer_norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.lin = nn.Linear(channels, channels)
+        self.seed = nn.Parameter(torch.empty(1, num_seed_points, channels))
+        self.mab = MultiheadAttentionBlock(channels, heads, layer_norm, dropout)
+        self.reset_parameters()
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
+    ) -> Tensor:
+        """Pools; see the class for shapes."""
+        if blocks is None:
+            dense: Tensor = super().forward(x, mask)
+            return dense
+        count = self.seed.shape[1]
+        seeds = _for_each_set(self.seed, blocks)
+        pooled: Tensor = self.mab(seeds, self.lin(x).relu(), blocks=blocks.seeds(count))
+        return pooled.unflatten(0, (-1, count))
+
+
+def _for_each_set(points: Tensor, blocks: Blocks) -> Tensor:
+    return points.expand(blocks.num_sets, -1, -1).flatten(0, 1)
