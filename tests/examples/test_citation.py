@@ -21,13 +21,13 @@ def _data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_short_run_learns_and_is_not_run_again(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--model", model, "--seeds", "1", "--max-epochs", "40", "--output", str(tmp_path)]
+    command = ["--model", model, "--seeds", "1", "--max-epochs", "100", "--output", str(tmp_path)]
     accuracy = RECIPE["main"](command)
     assert accuracy > 70
     path = tmp_path / "citation" / f"Cora-{model}" / "seed-0.json"
     record, written = json.loads(path.read_text()), path.stat().st_mtime_ns
     assert 100 * record["test"]["accuracy"] == accuracy
-    assert record["epochs"] == len(record["curve"]) == 40
+    assert record["epochs"] == len(record["curve"]) == 100
     assert record["settings"]["weight_decay"] == 5e-4
     assert RECIPE["main"](command) == accuracy
     assert path.stat().st_mtime_ns == written
@@ -55,10 +55,30 @@ def test_sparse_features_give_the_numbers_and_gradients_of_dense_ones(model: str
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_dropout_of_sparse_features_keeps_their_mean_and_zeros() -> None:
-    x = (torch.rand(200, 300) < 0.3).float()
-    dropped = RECIPE["dropout"](x.to_sparse(), True).to_dense()
-    assert set(dropped.unique().tolist()) == {0.0, 2.5}
-    assert (dropped[x == 0] == 0).all()
-    assert dropped[x == 1].mean() == pytest.approx(1, abs=0.05)
-    assert torch.equal(RECIPE["dropout"](x.to_sparse(), False).to_dense(), x)
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_each_head_drops_words_of_its_own(is_sparse: bool) -> None:
+    x = (torch.rand(100, 40) < 0.5).float()
+    same = torch.nn.Linear(40, 3 * 40)  # three heads, each of which repeats its input
+    torch.nn.init.zeros_(same.bias)
+    same.weight.data = torch.eye(40).repeat(3, 1)
+    projection = RECIPE["DroppedProjection"](same, 3)
+    features = x.to_sparse() if is_sparse else x
+    dropped = projection(features).view(100, 3, 40)
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0, 1 / 0.4**2]))  # dropped twice
+    assert (dropped.transpose(0, 1)[:, x == 0] == 0).all()
+    kept = (dropped != 0).transpose(0, 1)[:, x == 1].float()  # (heads, words)
+    torch.testing.assert_close(torch.corrcoef(kept), torch.eye(3), atol=0.1, rtol=0)
+    assert kept.mean() == pytest.approx(0.4**2, abs=0.02)
+    assert torch.equal(projection.eval()(features).view(100, 3, 40)[:, 1], x)
+
+
+def test_leaving_out_what_is_far_changes_no_number_that_is_used() -> None:
+    data = RECIPE["planetoid"]("CiteSeer", normalize=True)
+    network = RECIPE["CitationNetwork"](RECIPE["LAYERS"]["GAT"], 3703, 6, 1).eval()
+    whole = network(data.x, data.edge_index)
+    for name in ("train_mask", "val_mask", "test_mask"):
+        part = RECIPE["nearby"](data, data[name])
+        assert part.num_nodes < data.num_nodes
+        assert torch.equal(part.y[part[name]], data.y[data[name]])
+        near = network(part.x, part.edge_index)
+        torch.testing.assert_close(near[part[name]], whole[data[name]])
