@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := train,molecules,crystals,triton,plot,docs,dev
 
-.PHONY: install demo test test-triton test-slow lint types docs bench clean
+.PHONY: install demo test test-triton test-slow lint types docs bench bench-gpu clean
 
 install: .venv/.installed
 
@@ -47,6 +47,10 @@ docs: install
 # Against the peers; the page says what else it needs, such as an environment for DGL.
 bench: install
 	$(BIN)/python -m benchmarks.run
+
+# On a machine with a GPU.
+bench-gpu: install
+	$(BIN)/python -m benchmarks.gpu
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -73,13 +73,13 @@ def write_report(records: Path, folder: Path) -> None:
     parts += _goals(found)
     for group, title in TITLES.items():
         if group in found:
-            parts += [f"## {title}", NOTES[group], *_body(group, found[group], folder)]
+            parts += [f"## {title}", NOTES[group], *body(group, found[group], folder)]
             parts.append(_about(found[group]))
     parts += ["## How it is measured", METHOD]
     (folder / "benchmarks.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _body(group: str, record: Record, folder: Path) -> Iterator[str]:
+def body(group: str, record: Record, folder: Path) -> Iterator[str]:
     if group == "reference":
         draw_reference(record, folder / "benchmarks_reference.svg")
         yield "![Seconds of a training step](benchmarks_reference.svg)"
@@ -99,7 +99,7 @@ def _body(group: str, record: Record, folder: Path) -> Iterator[str]:
         yield _peer_table(record)
     if group in ("reference", "yardstick"):
         yield "Peak memory of a training step:"
-        yield _peak_table(record)
+        yield peak_table(record)
 
 
 def _goals(records: Mapping[str, Record]) -> list[str]:
@@ -117,7 +117,7 @@ def _goals(records: Mapping[str, Record]) -> list[str]:
         return []
     missed = {goal.what: explanation(goal.what) for goal in found if not goal.is_met}
     reasons = [f"- *{what}*: {text}" for what, text in missed.items() if text is not None]
-    table = ["## Goals", _table(["", "goal", "measured", "met"], rows)]
+    table = ["## Goals", markdown_table(["", "goal", "measured", "met"], rows)]
     return [*table, "Why some are missed:", "\n".join(reasons)] if reasons else table
 
 
@@ -137,16 +137,16 @@ def _peer_table(record: Record) -> str:
                 ]
                 ratios.append(" / ".join(_number(ratio) for ratio in both))
             rows += [[name, *times], ["times ours", *ratios]]
-    return _table(["forward / forward + backward", *map(_title, peers)], rows)
+    return markdown_table(["forward / forward + backward", *map(_title, peers)], rows)
 
 
-def _peak_table(record: Record) -> str:
+def peak_table(record: Record) -> str:
     (case,) = record.cases()
     rows = []
     for layer in record.layers(case):
         peaks = [record.median(case, layer, peer, "peak") for peer in record.peers()]
         rows.append([layer, *("-" if peak is None else f"{peak / 1e9:.2f} GB" for peak in peaks)])
-    return _table(["", *map(_title, record.peers())], rows)
+    return markdown_table(["", *map(_title, record.peers())], rows)
 
 
 def _pair_table(record: Record) -> str:
@@ -160,7 +160,7 @@ def _pair_table(record: Record) -> str:
         ]
         for what, title in (("forward", "forward"), ("training", "forward + backward"))
     ]
-    return _table(["", _title(first), _title(second), "ratio"], rows)
+    return markdown_table(["", _title(first), _title(second), "ratio"], rows)
 
 
 def _star_table(record: Record) -> str:
@@ -174,7 +174,9 @@ def _star_table(record: Record) -> str:
                 cells.append(_time(seconds))
                 cells.append("-" if not (even and seconds) else _number(seconds / even))
             rows.append([case, layer, *cells])
-    return _table(["edges", "layer", "forward", "ratio", "forward + backward", "ratio"], rows)
+    return markdown_table(
+        ["edges", "layer", "forward", "ratio", "forward + backward", "ratio"], rows
+    )
 
 
 def _growth_table(record: Record) -> str:
@@ -183,7 +185,7 @@ def _growth_table(record: Record) -> str:
         for edges, seconds, ratio in record.growth(prefix, "ours", "training"):
             rows.setdefault(edges, [f"{edges:,}"]).extend([_time(seconds), _number(ratio)])
     header = ["edges", "N fixed", "over half the edges", "N ∝ E", "over half the edges"]
-    return _table(header, list(rows.values()))
+    return markdown_table(header, list(rows.values()))
 
 
 def _compile_table(record: Record) -> str:
@@ -198,7 +200,7 @@ def _compile_table(record: Record) -> str:
         for peer in record.peers()
         if record.find("compile", layer, peer)
     ]
-    return _table(["", "", "empty cache", "from the cache", "second step"], rows)
+    return markdown_table(["", "", "empty cache", "from the cache", "second step"], rows)
 
 
 def _training_table(record: Record) -> str:
@@ -214,7 +216,7 @@ def _training_table(record: Record) -> str:
             ratio = record.ratio(case, layer, ("pyg", "ours"), "training")
             rows.append([case, layer, *cells, _time(rest), _number(ratio)])
     header = ["", "", "graphattn", "in attention", "PyG", "in attention", "linear maps alone"]
-    return _table([*header, "PyG, times ours"], rows)
+    return markdown_table([*header, "PyG, times ours"], rows)
 
 
 def _about(record: Record) -> str:
@@ -240,7 +242,7 @@ def _title(peer: str) -> str:
     return PEERS[peer].title
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     lines = [f"| {' | '.join(header)} |", "|---|" + "---:|" * (len(header) - 1)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
