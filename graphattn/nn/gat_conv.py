@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch_geometric.nn
 from torch import Tensor
 from torch.nn import functional as F
@@ -113,17 +114,14 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
             target = self._project(x_target, self.lin_dst, edge_index)
 
         edges = self.structure(edge_index, *_sizes(source, target, size), self.add_self_loops)
-        inputs = self._edge_inputs(edges, edge_attr)
-        if target is not None:
-            inputs["target_logit"] = (target * self.att_dst).sum(-1)
         attended = attend(
             edges,
-            source_logit=(source * self.att_src).sum(-1),
             source=source,
             negative_slope=self.negative_slope,
             dropout=self.dropout if self.training else 0.0,
             return_dropped=wants_weights,
-            **inputs,
+            **self._node_logits(source, target),
+            **self._edge_inputs(edges, edge_attr),
         )
         out, weights = attended if wants_weights else (attended, None)
         out = self.finish(out, x_target)
@@ -136,6 +134,16 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
         check_features(x, "x", linear, edge_index)
         return linear(x).view(-1, self.heads, self.out_channels)
 
+    def _node_logits(self, source: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        if target is source:
+            both = torch.cat([self.att_src, self.att_dst])
+            source_logit, target_logit = head_products(source, both)
+            return {"source_logit": source_logit, "target_logit": target_logit}
+        inputs = {"source_logit": head_products(source, self.att_src)[0]}
+        if target is not None:
+            inputs["target_logit"] = head_products(target, self.att_dst)[0]
+        return inputs
+
     def _edge_inputs(self, edges: Edges, edge_attr: Tensor | None) -> dict[str, Tensor]:
         inputs = self.explanation(edges)
         if edge_attr is not None:
@@ -146,6 +154,21 @@ class GATConv(DropIn, torch_geometric.nn.GATConv):
             weight = (weight * self.att_edge[0].unsqueeze(-1)).sum(1)  # (H, edge_dim)
             inputs["edge_logit"] = F.linear(features, weight)
         return inputs
+
+
+def head_products(x: Tensor, attention: Tensor) -> tuple[Tensor, ...]:
+    """Sums over channels of features ``(N, H, C)`` times vectors ``(K, H, C)``: K of ``(N, H)``.
+
+    One product of matrices gives them all; its second matrix is zero where heads differ. Head by
+    head, PyTorch would write out ``(N, H, C)`` numbers, which takes longer than the zeros do. They
+    have one effect: a feature that is not finite spoils the sums of all heads of its node.
+    """
+    if x.dtype != attention.dtype or torch.is_autocast_enabled(x.device.type):
+        # Promoted here as in PyTorch Geometric; a product of matrices would refuse, or round.
+        return tuple((x * vectors).sum(-1) for vectors in attention)
+    blocks = torch.diag_embed(attention.permute(2, 0, 1), dim1=0, dim2=3)  # (H, C, K, H)
+    products = x.flatten(1) @ blocks.flatten(2).flatten(0, 1)  # (N, K * H)
+    return products.chunk(attention.shape[0], dim=1)
 
 
 def _sizes(source: Tensor, target: Tensor | None, size: tuple[int, int] | None) -> tuple[int, int]:

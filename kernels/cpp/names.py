@@ -5,7 +5,7 @@ from graphattn.kernels.program import Program
 from graphattn.kernels.program.names import identifier
 
 _FAR = 256  # bytes of a row from which a few edges ahead are far enough
-_AHEAD, _FURTHER_AHEAD = 4, 12  # edges between a prefetch and the use of it
+_AHEAD, _FURTHER_AHEAD = 8, 12  # edges between a prefetch and the use of it
 
 
 def parameters(program: Program) -> list[tuple[str, str]]:
