@@ -9,6 +9,7 @@ import torch
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.plan import Plan
+from graphattn.kernels.edge_attention.rows import INT32_EDGES
 from graphattn.kernels.program import InputSpec, UserFunction, capture
 from graphattn.kernels.triton.available import require_triton
 
@@ -31,7 +32,7 @@ def test_triton_that_is_not_installed_is_named_with_the_remedy(
     with pytest.raises(ModuleNotFoundError, match=r'pip install "graphattn\[triton\]"'):
         require_triton()
     with pytest.raises(ModuleNotFoundError, match=r'pip install "graphattn\[triton\]"'):
-        Plan(program(), "triton").forward((), torch.int32)
+        Plan(program(), "triton").forward((), INT32_EDGES)
 
 
 def test_tensors_on_the_cpu_are_refused_where_triton_needs_a_gpu() -> None:
@@ -73,14 +74,14 @@ def test_tiles_are_made_smaller_until_nothing_is_left() -> None:
     from graphattn.kernels.triton.table import Settings, settings, step_down
 
     first = settings(widest=128, least_edges=1, degree=14.0)
-    assert first == Settings(edges=16, warps=4)
+    assert first == Settings(edges=4, warps=1)
     assert settings(widest=128, least_edges=1, degree=2.0).edges == 2
     assert settings(widest=8192, least_edges=16, degree=2.0).edges == 16
     error = MemoryError("out of resource: shared memory")
     used, tried = first, []
     while used != Settings(edges=1, warps=8):
         used = step_down(used, 1, error)
-        tried.append(used.edges)
-    assert tried == [8, 4, 2, 1, 1]
+        tried.append((used.edges, used.warps))
+    assert tried == [(2, 1), (1, 1), (1, 2), (1, 4), (1, 8)]
     with pytest.raises(RuntimeError, match=r"tiles of 1 edges \(out of resource: shared memory\)"):
         step_down(used, 1, error)
