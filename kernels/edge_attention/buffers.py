@@ -43,7 +43,8 @@ class ForwardResult:
         norm: By softmax, a number that is taken off each target's logits, and the sum of the
             exponentials of what is left, ``(N, 2, H)``; by a sum of weights, this sum, ``(N, H)``.
             The first is −inf, or the sum zero, for a target without weight.
-        logits: ``(E, H)``, in the order of the structure, if they were asked for.
+        logits: ``(E, H)``, in the order of the structure, of the type that sums have, if they were
+            asked for: weights are made of them, and rounded once.
         weights: As the program has them, before they are divided; likewise.
         edge_output: ``(E, ...)``, in the order of the structure, if the program has one.
     """
@@ -86,11 +87,10 @@ def forward(
 
     make = functools.partial(empty, device=rows.ptr.device)
 
-    def of_edges(name: str, is_wanted: bool = True) -> Tensor | None:
+    def of_edges(name: str, kind: torch.dtype, is_wanted: bool = True) -> Tensor | None:
         if name not in outputs or not is_wanted:
             return None
-        value = outputs[name]
-        return make((num_edges, *program.shape(value)[1:]), program.dtype(value))
+        return make((num_edges, *program.shape(outputs[name])[1:]), kind)
 
     output = norm = None
     if program.reduction != "edges":
@@ -98,9 +98,11 @@ def forward(
     if program.reduction in ("softmax", "sum"):
         numbers = (2, heads) if program.reduction == "softmax" else (heads,)
         norm = make((num_targets, *numbers), dtype)
-    logits = of_edges("logits", want_logits)
-    weights = of_edges("weights", want_weights)
-    edge_output = of_edges("edge_output")
+    logits = of_edges("logits", dtype, want_logits)
+    weights = of_edges("weights", dtype, want_weights)
+    edge_output = None
+    if "edge_output" in outputs:
+        edge_output = of_edges("edge_output", program.dtype(outputs["edge_output"]))
     given = [inputs[name].contiguous() for name in program.inputs]
     made = [output, norm, logits, weights, edge_output]
     kernel(rows, scale, [*given, keep, sink, *made])

@@ -48,7 +48,7 @@ def run_forward(
     return {
         "output": result.output,
         "weights": _weights(program, result, call) if call.want_weights else None,
-        "logits": result.logits if call.want_logits else None,
+        "logits": _rounded(program, "logits", result.logits) if call.want_logits else None,
         "edge_output": result.edge_output,
         "norm": result.norm,
     }
@@ -118,12 +118,17 @@ def _weights(program: Program, result: ForwardResult, call: Call) -> Tensor | No
         target = call.target()
         shift = largest.masked_fill(largest == -torch.inf, 0).index_select(0, target)
         total = total.masked_fill(total == 0, 1).index_select(0, target)
-        return ((result.logits - shift).exp() / total).to(result.logits.dtype)
+        return _rounded(program, "logits", (result.logits - shift).exp() / total)
     if result.weights is None or result.norm is None:
-        return result.weights
+        return _rounded(program, "weights", result.weights)
     total = result.norm.masked_fill(result.norm == 0, 1)
     divided = result.weights / total.index_select(0, call.target())
-    return divided.to(result.weights.dtype)
+    return _rounded(program, "weights", divided)
+
+
+def _rounded(program: Program, name: str, x: Tensor | None) -> Tensor | None:
+    """A result in the type that the program has it in."""
+    return None if x is None else x.to(program.dtype(program.outputs[name]))
 
 
 def _cotangents(

@@ -37,7 +37,8 @@ def forward_pass(program: Program, layout: Layout = "edges") -> Source:
             ("sink", pointer_type(program.sum_dtype)),
             ("out", pointer_type(program.sum_dtype)),
             ("norm", pointer_type(program.sum_dtype)),
-            *((f"all_{name}", kind) for name, kind in types_of_edges(program).items()),
+            *((f"all_{name}", pointer_type(program.sum_dtype)) for name in ("logits", "weights")),
+            ("all_edge_output", types_of_edges(program)["edge_output"]),
         ],
         layout=layout,
     )

@@ -26,8 +26,7 @@ FACTORS = {
     torch.float64: 1.0,
     # Rows of 20,000 edges, whose terms cancel; plain PyTorch in float32 is off by as much.
     torch.float32: 8.0,
-    # Weights that are returned are rounded, and made from logits that are rounded if returned; the
-    # gradients of 20,000 of them arrive rounded.
+    # What is returned is rounded, and the gradients of 20,000 weights arrive rounded.
     torch.bfloat16: 2.0,
     torch.float16: 4.0,
 }
