@@ -9,21 +9,19 @@ from attention_cases import (
     HEADS,
     NUM_SOURCES,
     NUM_TARGETS,
-    ROLES,
     attention,
     bipartite,
     dense,
     dot_attention,
     edge_output,
     inputs_for,
-    message,
     structures,
 )
+from contract_programs import dot_product, masked
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.normalizers import Normalizer
 
@@ -32,7 +30,8 @@ from graphattn.normalizers import Normalizer
 @pytest.mark.parametrize("name", structures())
 def test_all_results_are_those_of_a_loop_over_targets(name: str, sizes: tuple[int, int]) -> None:
     edges = structures()[name]
-    x = inputs_for(edges, *sizes)
+    # With gradients wanted, the kernel is that of the derivatives below.
+    x = inputs_for(edges, *sizes, requires_grad=sizes == (HEADS, CHANNELS))
     results = attention(edge_output=edge_output)(
         edges, **x, return_weights=True, return_logits=True
     )
@@ -84,7 +83,7 @@ def test_first_derivatives(name: str) -> None:
 
 def test_second_derivatives_of_output_and_weights() -> None:
     edges = Edges.from_edge_index(torch.tensor([[0, 1, 1, 2, 0], [0, 0, 2, 2, 2]]), 3)
-    x = inputs_for(edges, 1, 2, requires_grad=True)
+    x = inputs_for(edges, requires_grad=True)
     attend = attention()
 
     def results(*tensors: Tensor) -> Any:
@@ -105,17 +104,14 @@ def test_weights_and_logits_can_be_trained_on() -> None:
     assert value is None or not value.any()
 
 
-def masked_score(query: Tensor, key: Tensor, bias: Tensor, width: Tensor) -> Tensor:
-    return (query * key).sum(-1) / width + bias
-
-
 def test_a_target_whose_logits_are_all_minus_infinity_is_empty() -> None:
     edges = bipartite(30)
     x = inputs_for(edges, requires_grad=True)
+    del x["width"]
     own = edges.target == 1
     with torch.no_grad():
         x["bias"][own, 0] = -torch.inf
-    attend = EdgeAttention(masked_score, message, **ROLES)
+    attend = dot_attention(dot_product, edge=["bias"])
     out, weights = attend(edges, **x, return_weights=True)
     assert torch.equal(out[1, 0], torch.zeros(CHANNELS, dtype=torch.float64))
     assert weights[own, 0].eq(0).all()
@@ -177,11 +173,13 @@ def test_mixed_element_types_promote() -> None:
     x = inputs_for(edges, dtype=torch.float32)
     expected = attention()(edges, **x)
     for name in x:
-        out = attention()(edges, **{**x, name: x[name].double()})
+        assert attention().program(**{**x, name: x[name].double()}).output_dtype == torch.float64
+    for names in (["value"], ["query", "bias"], ["key", "width"]):  # each is a compiler run
+        out = attention()(edges, **x | {name: x[name].double() for name in names})
         assert out.dtype == torch.float64
         assert_close(out.float(), expected)
-    half = attention()(edges, **{**x, "value": x["value"].bfloat16()})
-    assert half.dtype == torch.float32
+    half = attention().program(**{**x, "value": x["value"].bfloat16()})
+    assert half.output_dtype == torch.float32
 
 
 def test_inputs_need_not_be_contiguous() -> None:
@@ -198,11 +196,8 @@ def test_inputs_need_not_be_contiguous() -> None:
 
 
 def test_an_edge_may_be_masked_by_a_bool() -> None:
-    def masked(query: Tensor, key: Tensor, keep: Tensor) -> Tensor:
-        return (query * key).sum(-1).masked_fill(~keep[:, None], -torch.inf)
-
     edges = bipartite()
-    x = inputs_for(edges)
+    x = inputs_for(edges, 4, 1, requires_grad=True)  # as in the contract
     keep = torch.rand(edges.num_edges) > 0.4
     names = {name: x[name] for name in ("query", "key", "value")}
     attend = dot_attention(masked, edge=["keep"])
@@ -213,7 +208,7 @@ def test_an_edge_may_be_masked_by_a_bool() -> None:
 
 class Thirds(Normalizer):
     def forward(self, logits: Tensor, edges: Edges) -> Tensor:
-        return torch.full_like(logits, 1 / 3)
+        return 0 * logits + 1 / 3
 
 
 class OneHead(Normalizer):
@@ -223,7 +218,7 @@ class OneHead(Normalizer):
 
 def test_a_normalizer_of_ones_own() -> None:
     edges = bipartite()
-    x = inputs_for(edges)
+    x = inputs_for(edges, requires_grad=True)
     out = attention(normalizer=Thirds())(edges, **x)
     expected = torch.zeros_like(out).index_add(0, edges.target, x["value"][edges.source]) / 3
     assert_close(out, expected)

@@ -16,12 +16,14 @@ from attention_cases import (
     inputs_for,
     structures,
 )
+from contract_programs import Gate
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 import graphattn.attention
+from graphattn.edges import Edges
 from graphattn.kernels.program import CaptureError
 
 
@@ -29,9 +31,8 @@ def test_weights_may_be_passed_in() -> None:
     edges = bipartite()
     x = inputs_for(edges, requires_grad=True)
     out, weights = attention()(edges, **x, return_weights=True)
-    again, same = attention()(
-        edges, weights=weights.detach(), value=x["value"], return_weights=True
-    )
+    given = weights.detach().requires_grad_()
+    again, same = attention()(edges, weights=given, value=x["value"], return_weights=True)
     assert_close(again, out)
     assert torch.equal(same, weights)
 
@@ -61,7 +62,8 @@ def test_dropout_is_that_of_pytorch_for_the_same_seed() -> None:
     assert torch.equal(before, weights)
     assert torch.equal(after == 0, expected == 0)
     assert_close(after, expected)
-    assert_close(out, attention()(edges, value=x["value"], weights=expected))
+    definition = attention(backend="reference")
+    assert_close(out, definition(edges, value=x["value"], weights=expected))
 
 
 def test_dropout_of_everything_and_of_nothing() -> None:
@@ -78,26 +80,20 @@ def test_dropout_of_everything_and_of_nothing() -> None:
         attention()(edges, **x, dropout=2.0)
 
 
-class Perceptron(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(2 * CHANNELS, 4)
-        self.last = nn.Linear(4, 1)
-        self.register_buffer("shift", torch.tensor(0.5))
-
-    def forward(self, query: Tensor, key: Tensor) -> Tensor:
-        x = torch.tanh(self.first(torch.cat([query, key], dim=-1)))
-        return self.last(x).squeeze(-1) + self.shift
+def three_inputs(edges: Edges, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Those of a score of two inputs, in the widths of the contract, for its kernels."""
+    x = inputs_for(edges, 3, 5, dtype, requires_grad=True)
+    return {name: x[name] for name in ("query", "key", "value")}
 
 
 def test_the_parameters_of_a_module_belong_to_the_attention_and_are_trained() -> None:
-    attend = dot_attention(Perceptron().double())
+    attend = dot_attention(Gate(5).double())
     assert set(attend.state_dict()) == {
-        *("score.first.weight", "score.first.bias", "score.last.weight", "score.last.bias"),
-        "score.shift",
+        *("score.first.weight", "score.first.bias", "score.second.weight", "score.slope"),
+        *("score.norm.weight", "score.norm.bias", "score.logit.weight", "score.logit.bias"),
     }
     edges = bipartite()
-    x = {name: inputs_for(edges)[name] for name in ("query", "key", "value")}
+    x = three_inputs(edges)
     names = dict(attend.named_parameters())
 
     def results(*tensors: Tensor) -> Tensor:
@@ -111,21 +107,17 @@ def test_the_parameters_of_a_module_belong_to_the_attention_and_are_trained() ->
 
 
 def test_copies_and_pickles_have_parameters_of_their_own() -> None:
-    attend = dot_attention(Perceptron())
+    attend = dot_attention(Gate(5).double())
     edges = bipartite()
-    x = {
-        n: t
-        for n, t in inputs_for(edges, dtype=torch.float32).items()
-        if n not in ("bias", "width")
-    }
+    x = three_inputs(edges)
     expected = attend(edges, **x)
     for other in (copy.deepcopy(attend), pickle.loads(pickle.dumps(attend))):
         assert torch.equal(other(edges, **x), expected)
         with torch.no_grad():
-            other.score.last.weight.add_(1)
+            other.score.logit.weight.mul_(2)
         assert not torch.equal(other(edges, **x), expected)
         assert torch.equal(attend(edges, **x), expected)
-    fresh = dot_attention(Perceptron())
+    fresh = dot_attention(Gate(5).double())
     fresh.load_state_dict(attend.state_dict())
     assert torch.equal(fresh(edges, **x), expected)
     plain = pickle.loads(pickle.dumps(attention()))
@@ -142,7 +134,7 @@ def test_training_mode_of_a_module_is_seen() -> None:
             return self.drop(query * key).sum(-1)
 
     edges = bipartite()
-    x = {name: inputs_for(edges)[name] for name in ("query", "key", "value")}
+    x = three_inputs(edges, torch.float32)
     attend = dot_attention(Dropping()).eval()
     attend(edges, **x)
     with pytest.raises(CaptureError, match="draws random numbers"):
@@ -195,9 +187,10 @@ def test_functions_are_recorded_once_for_all_numbers_of_nodes_and_edges(
     edges = bipartite()
     x = inputs_for(edges)
     assert "20" not in str(attend.program(**x))
-    attend(edges, **inputs_for(edges, channels=CHANNELS + 1))
+    attend.program(**inputs_for(edges, channels=CHANNELS + 1))
     attend(edges, **inputs_for(edges, dtype=torch.float32))
-    attend(edges, weights=torch.ones(20, HEADS).double(), value=x["value"])
+    weights, value = torch.ones(20, HEADS).double(), x["value"]
+    attend(edges, weights=weights.requires_grad_(), value=value.requires_grad_())
     assert len(calls) == 4
     with torch.autocast("cpu", torch.bfloat16):
         attend(edges, **inputs_for(edges, dtype=torch.float32))
@@ -212,7 +205,7 @@ def test_without_checks_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         return logits - logits.mean(0)
 
     edges = bipartite()
-    x = {name: inputs_for(edges)[name] for name in ("query", "key", "value")}
+    x = three_inputs(edges, torch.float32)
     with pytest.raises(CaptureError, match="mixes edges"):
         dot_attention(centered)(edges, **x)
     calls.clear()
@@ -225,13 +218,13 @@ def test_without_checks_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_transforms_of_functions_work() -> None:
     edges = bipartite()
-    x = inputs_for(edges)
+    x = inputs_for(edges, requires_grad=True)
     attend = attention()
 
     def of_query(query: Tensor) -> Tensor:
         return attend(edges, **{**x, "query": query})
 
-    many = torch.randn(4, *x["query"].shape, dtype=torch.float64)
+    many = torch.randn(4, *x["query"].shape, dtype=torch.float64, requires_grad=True)
     assert_close(torch.vmap(of_query)(many), torch.stack([of_query(query) for query in many]))
     expected = torch.autograd.functional.jacobian(of_query, x["query"])
     fresh = attention()
@@ -257,11 +250,12 @@ def test_autocast_acts_on_the_functions() -> None:
     x = inputs_for(edges, dtype=torch.float32)
     three = {name: x[name] for name in ("query", "key", "value")}
     matrix = torch.randn(CHANNELS, CHANNELS)
+    definition = dot_attention(bilinear, shared=["matrix"], backend="reference")
+    expected = definition(edges, **three, matrix=matrix)
     # Compiled kernels compute what is half precision in float32, and need not differ.
     differs = {"reference": True, "auto": False}
     for backend, must_differ in differs.items():
         attend = dot_attention(bilinear, shared=["matrix"], backend=backend)
-        expected = attend(edges, **three, matrix=matrix)
         with torch.autocast("cpu", torch.bfloat16):
             out = attend(edges, **three, matrix=matrix)
             program = attend.program(**three, matrix=matrix)

@@ -61,7 +61,7 @@ def test_missing_inputs_and_structures_are_named() -> None:
             attention()(edges, **some)
         with pytest.raises(TypeError, match=f"the {role} input '{name}' is missing"):
             attention().program(**some)
-    with pytest.raises(TypeError, match=r"edges must be a graphattn\.Edges or graphattn\.Blocks, got T"):
+    with pytest.raises(TypeError, match=r"must be a graphattn\.Edges or graphattn\.Blocks, got T"):
         attention()(edges.edge_index, **x)
 
 

@@ -36,10 +36,10 @@ def simple(**options: Any) -> EdgeAttention:
     )
 
 
-def features(blocks: Blocks, heads: int = 2, channels: int = 4) -> dict[str, Tensor]:
+def features(blocks: Blocks) -> dict[str, Tensor]:
     torch.manual_seed(0)
     sizes = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
-    return {name: torch.randn(size, heads, channels) for name, size in sizes.items()}
+    return {name: torch.randn(size, *WIDTHS, requires_grad=True) for name, size in sizes.items()}
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "with all that is returned"])
@@ -95,7 +95,7 @@ def test_queries_without_keys_get_zeros_and_gradients_of_zero() -> None:
 @pytest.mark.parametrize("size", [0, 1])
 def test_no_sets_and_empty_sets(size: int) -> None:
     blocks = Blocks.from_ptr(torch.zeros(size + 1, dtype=torch.int64))
-    assert simple()(blocks, **features(blocks)).shape == (0, 2, 4)
+    assert simple()(blocks, **features(blocks)).shape == (0, *WIDTHS)
 
 
 def test_the_same_bits_for_any_number_of_threads() -> None:
@@ -156,8 +156,7 @@ def test_nothing_of_the_length_of_the_pairs_is_made() -> None:
     run(attention, tiny, features(tiny))  # what is recorded is recorded for any number of pairs
     with LargestSize() as seen:
         blocks = Blocks.from_ptr(torch.tensor([0, size]))
-        inputs = {name: x.requires_grad_() for name, x in features(blocks).items()}
-        attention(blocks, **inputs, dropout=0.2).sum().backward()
+        attention(blocks, **features(blocks), dropout=0.2).sum().backward()
     assert 0 < seen.elements < size * size / 10
 
 

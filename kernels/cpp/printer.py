@@ -177,9 +177,13 @@ class _Printer:
         return [*indices[:axis], f"({at_axis})", *indices[axis + 1 :]]
 
     def _operand(self, value: str | float, step: Step, indices: list[str]) -> str:
-        if isinstance(value, str):
-            return self._element(value, indices)
         dtype = step.dtype
+        if isinstance(value, str):
+            element, own = self._element(value, indices), self.program.dtype(value)
+            # C++ divides whole numbers without rest, and its maximum takes two of one type.
+            is_condition = step.operation == "where" and own == torch.bool
+            is_mixed = c_type(own) != c_type(dtype) and dtype != torch.bool and not is_condition
+            return f"{c_type(dtype)}({element})" if is_mixed else element
         if dtype == torch.bool:  # a comparison: the number is compared in the other's type
             tensors = [v for v in step.inputs if isinstance(v, str)]
             dtype = self.program.dtype(tensors[0])
@@ -213,8 +217,11 @@ class _Printer:
         kind, element = c_type(step.dtype), self._element(source, indices)
         first = {"sum": "0", "prod": "1"}.get(step.operation)
         if first is None:
-            sign = "-" if step.operation == "amax" else ""
-            first = f"{sign}std::numeric_limits<{kind}>::infinity()"
+            limit = "lowest" if step.operation == "amax" else "max"
+            if step.dtype.is_floating_point:
+                limit = "infinity"
+            sign = "-" if step.operation == "amax" and limit == "infinity" else ""
+            first = f"{sign}std::numeric_limits<{kind}>::{limit}()"
         combine = {
             "sum": f"total + {element}",
             "prod": f"total * {element}",

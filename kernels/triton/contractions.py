@@ -70,33 +70,36 @@ def summed_product(printer: Printer, value: str, indices: Indices) -> Tile | Non
         return None
     left = printer.at(step.inputs[0], (*batch, row, inner))
     right = printer.at(step.inputs[1], (*batch, inner, column))
-    return _outer_sum(printer, identifier(step.name), left, right)
-
-
-def _outer_sum(printer: Printer, name: str, left: Tile, right: Tile) -> Tile | None:
-    """The sum over edges, and axes that both have, of all products of two tiles."""
-    common = [axis for axis in left.axes if axis in right.axes]
-    rows = [axis for axis in left.axes if axis not in common]
-    columns = [axis for axis in right.axes if axis not in common]
-    is_large = EDGES in common and all(elements(own) >= _LEAST for own in (rows, columns))
-    if not is_large:
+    if row.axis is None or column.axis is None:
         return None
+    common = (EDGES,) if inner.axis is None else (EDGES, inner.axis)
+    # A tile that is the same along an axis does not have it: then these are no matrices.
+    wanted = ({row.axis, *common}, {column.axis, *common})
+    are_matrices = (set(left.axes), set(right.axes)) == wanted and row.axis != column.axis
+    if not are_matrices or min(row.axis.padded, column.axis.padded) < _LEAST:
+        return None
+    own = ((left, row.axis), (right, column.axis))
+    return _outer_sum(printer, identifier(step.name), *own, common)
+
+
+def _outer_sum(
+    printer: Printer,
+    name: str,
+    left: tuple[Tile, Axis],
+    right: tuple[Tile, Axis],
+    common: tuple[Axis, ...],
+) -> Tile:
+    """The sum over some axes of all products of two tiles that each have one axis more."""
     printer.uses_dot = True
-    depth = _extent(common)
-    texts = []
-    for tile, order in ((left, [*rows, *common]), (right, [*common, *columns])):
+    depth, texts = _extent(common), []
+    for (tile, own), is_left in ((left, True), (right, False)):
+        order = [own, *common] if is_left else [*common, own]
         text = _permuted(printer.masked(tile, "0"), tile.axes, order)
-        own = rows if tile is left else columns
-        size = _extent(own)
-        shape = f"({size}, {depth})" if tile is left else f"({depth}, {size})"
+        shape = f"({own.extent}, {depth})" if is_left else f"({depth}, {own.extent})"
         texts.append(text if len(order) == 2 else f"tl.reshape({text}, {shape})")
-    product = f"tl.dot({texts[0]}, {texts[1]}, {_PRECISELY})"
-    axes = [*rows, *columns]
-    if len(axes) != 2:
-        product = f"tl.reshape({product}, ({', '.join(axis.extent for axis in axes)}))"
-    ordered = joined([axes])
-    product = _permuted(product, axes, ordered)
-    return printer.emit(f"{name}_sum", product, ordered, Level.EDGE, left.dtype)
+    axes = [left[1], right[1]]
+    product = _permuted(f"tl.dot({texts[0]}, {texts[1]}, {_PRECISELY})", axes, joined([axes]))
+    return printer.emit(f"{name}_sum", product, joined([axes]), Level.EDGE, left[0].dtype)
 
 
 _PRECISELY = 'input_precision="ieee"'

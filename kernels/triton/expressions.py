@@ -116,3 +116,9 @@ def literal(value: float) -> str:
         return f'float("{value}")'
     # Triton would take a negative number after an operator for an expression of its own.
     return repr(value) if value >= 0 else f"({value!r})"
+
+
+def number(value: float, dtype: torch.dtype | None) -> str:
+    """A Python number as an operand of this type: by itself, Triton would hold it in float32."""
+    text = literal(value)
+    return f"tl.full((), {text}, tl.float64)" if dtype == torch.float64 else text

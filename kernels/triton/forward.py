@@ -3,7 +3,7 @@
 from graphattn.kernels.edge_attention.rows import Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type, pointer_type
-from graphattn.kernels.triton.frame import Field, Frame, Source, input_parameters, over_edges
+from graphattn.kernels.triton.frame import Field, Frame, Source, input_parameters, whole
 from graphattn.kernels.triton.moves import flat
 from graphattn.kernels.triton.printer import Printer
 from graphattn.kernels.triton.tiles import EDGES, Axis, Level, Tile, joined, mask_over, spread
@@ -134,9 +134,9 @@ def kept_by_dropout(frame: Frame, heads: int, axes: tuple[Axis, ...], *names: st
 
 def _softmax(frame: Frame, logits: Tile, total: Field) -> None:
     largest = Field("largest", total.axes, total.at, total.size, 'float("-inf")')
-    text, axes = over_edges(logits)
+    axes = joined([(EDGES,), total.axes])
+    text = whole(logits, axes)
     kind = language_type(frame.sum_dtype)
-    row = tuple(axis for axis in axes if axis != EDGES)
     is_edge = spread("is_edge", (EDGES,), axes)
     frame.fields += [largest, total]
     # A shift is finite even where all logits are -inf, so that -inf less -inf never arises. A NaN
@@ -146,7 +146,7 @@ def _softmax(frame: Frame, logits: Tile, total: Field) -> None:
         "now = tl.maximum(largest, tl.max(logit, axis=0))",
         'shift = tl.where(now == float("-inf"), 0, now)',
         "rescale = tl.exp(largest - shift)",
-        f"weight = tl.where({is_edge}, tl.exp(logit - {spread('shift', row, axes)}), 0)",
+        f"weight = tl.where({is_edge}, tl.exp(logit - {spread('shift', total.axes, axes)}), 0)",
         "total = total * rescale + tl.sum(weight, axis=0)",
         "largest = now",
     )
@@ -161,7 +161,8 @@ def _softmax(frame: Frame, logits: Tile, total: Field) -> None:
 
 
 def _sum(frame: Frame, weights: Tile, program: Program, total: Field) -> None:
-    text, axes = over_edges(weights)
+    axes = joined([(EDGES,), total.axes])
+    text = whole(weights, axes)
     is_edge = spread("is_edge", (EDGES,), axes)
     frame.do(f"weight = tl.where({is_edge}, {text}, 0).to({language_type(frame.sum_dtype)})")
     if program.reduction == "sum":

@@ -12,7 +12,7 @@ from graphattn.kernels.triton.expressions import language_type, pointer_type
 from graphattn.kernels.triton.moves import flat
 from graphattn.kernels.triton.printer import Printer
 from graphattn.kernels.triton.templates import MERGE, PASS, PRELUDE, filled
-from graphattn.kernels.triton.tiles import EDGES, Axis, Index, Level, Tile, joined, spread
+from graphattn.kernels.triton.tiles import Axis, Index, Level, Tile, joined, spread
 
 Parameters = list[tuple[str, str]]
 
@@ -194,10 +194,11 @@ class Frame:
         return Field(field.name, field.axes, Index(text, field.at.axes), field.size)
 
 
-def over_edges(tile: Tile) -> tuple[str, tuple[Axis, ...]]:
-    """A tile as an expression with an axis of edges, and its axes."""
-    axes = joined([(EDGES,), tile.axes])
-    return tile.over(axes), axes
+def whole(tile: Tile, axes: tuple[Axis, ...]) -> str:
+    """A tile as an expression that has all of some axes, also those that it is the same along."""
+    if tile.axes == axes:
+        return tile.text
+    return f"tl.broadcast_to({tile.over(axes)}, ({''.join(axis.extent + ', ' for axis in axes)}))"
 
 
 def input_parameters(program: Program) -> Parameters:

@@ -24,14 +24,15 @@ class _Interpreted:
             setattr(self, name, functools.partial(_on_arrays, function))
 
 
-def _on_arrays(function: Any, x: tl.tensor, *others: Any) -> tl.tensor:
+def _on_arrays(function: Any, x: tl.tensor, *others: tl.tensor) -> tl.tensor:
     from triton.runtime.interpreter import TensorHandle
 
-    given = [y.handle.data if isinstance(y, tl.tensor) else y for y in (x, *others)]
+    given = [torch.as_tensor(y.handle.data, dtype=torch.float64) for y in (x, *others)]
     with torch.no_grad():
-        result = function(*(torch.as_tensor(y, dtype=torch.float64) for y in given))
+        result = function(*given)
     array = result.numpy().astype(x.handle.data.dtype)
-    return tl.tensor(TensorHandle(array, x.handle.dtype), x.type)
+    kind = tl.block_type(x.dtype, list(array.shape)) if array.ndim else x.dtype
+    return tl.tensor(TensorHandle(array, x.handle.dtype), kind)
 
 
 mathematics: Any = _Interpreted() if triton.knobs.runtime.interpret else libdevice

@@ -89,10 +89,17 @@ def looked_up(positions: Sequence[object], index: Index, named: Named) -> Index:
     """The position that a constant table holds at an index."""
     if index.number is not None:
         return Index(str(positions[index.number]))
-    text = str(positions[-1])
-    for place, position in reversed(list(enumerate(positions[:-1]))):
-        text = f"tl.where({index.text} == {place}, {position}, {text})"
-    return named(Index(text, index.axes))
+    return named(Index(_searched(positions, 0, index.text), index.axes))
+
+
+def _searched(values: Sequence[object], first: int, place: str) -> str:
+    """A table as a search by halves: nested no deeper than the logarithm of its length."""
+    if all(value == values[0] for value in values):
+        return str(values[0])
+    half = len(values) // 2
+    left = _searched(values[:half], first, place)
+    right = _searched(values[half:], first + half, place)
+    return f"tl.where({place} < {first + half}, {left}, {right})"
 
 
 def _size(shape: Sequence[int], axes: Sequence[int]) -> int:

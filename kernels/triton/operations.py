@@ -16,6 +16,7 @@ from graphattn.kernels.triton.expressions import (
     expression,
     language_type,
     literal,
+    number,
 )
 from graphattn.kernels.triton.moves import Indices, affine, aligned, flat, looked_up
 from graphattn.kernels.triton.tiles import Axis, Index, Level, Tile, joined, spread
@@ -51,16 +52,22 @@ def pointwise(printer: Printer, step: Step, indices: Indices) -> Tile:
     texts = []
     for place, operand in enumerate(operands):
         if not isinstance(operand, Tile):
-            texts.append(literal(operand))
+            is_base = operation in ("pow", "atan2")  # of the device's library, which takes tiles
+            typed = f"tl.full((), {literal(operand)}, {language_type(kind)})"
+            texts.append(typed if is_base else number(operand, wanted))
             continue
         text = operand.over(axes)
         is_condition = operation == "where" and place == 0
         if wanted is not None and wanted != operand.dtype and not is_condition:
             text = f"{text}.to({language_type(wanted)})"
         texts.append(text)
-    number = step.inputs[1] if operation == "pow" else None
-    exponent = float(number) if isinstance(number, int | float) else None
+    power = step.inputs[1] if operation == "pow" else None
+    exponent = float(power) if isinstance(power, int | float) else None
+    if kind == torch.bool and operation in ("add", "mul"):
+        operation = {"add": "logical_or", "mul": "logical_and"}[operation]
     text = expression(operation, texts, exponent)
+    if operation == "sign":
+        text = f"({text}).to({language_type(kind)})"
     if operation == "where" and not any(isinstance(o, Tile) for o in operands[1:]):
         text = f"{text}.to({language_type(kind)})"
     return printer.emit(identifier(step.name), text, axes, level, kind)
@@ -107,16 +114,18 @@ def reduce(printer: Printer, step: Step, tile: Tile, summed: Sequence[Axis]) -> 
         if operation == "sum":
             text = f"{text} * {size}"
         elif operation == "prod":
-            text = f"mathematics.pow({text}, {size})"
+            text = f"mathematics.pow({text}, tl.full((), {size}, {language_type(kind)}))"
     return printer.emit(name, text, axes, tile.level, kind)
 
 
 def cat(printer: Printer, step: Step, indices: Indices) -> Tile:
     """Values one after another along an axis."""
     axis, kind, start = step.settings["axis"], computed(step.dtype), 0
-    index, parts, following = indices[axis], [], 0
+    index, parts = indices[axis], []
     for source in step.inputs:
         size = printer.program.shape(source)[axis]
+        if size == 0:
+            continue
         if index.number is not None and start <= index.number < start + size:
             at = affine(index, 1, -start)
             return printer.at(source, (*indices[:axis], at, *indices[axis + 1 :]))
@@ -125,27 +134,35 @@ def cat(printer: Printer, step: Step, indices: Indices) -> Tile:
         at = printer.named(Index(inside if size > 1 else "0", index.axes if size > 1 else ()))
         parts.append((start, printer.at(source, (*indices[:axis], at, *indices[axis + 1 :]))))
         start += size
-    axes = joined([index.axes, *(tile.axes for _, tile in parts)])
+    own_axes = index.axes if len(parts) > 1 else ()
+    axes = joined([own_axes, *(tile.axes for _, tile in parts)])
     level = max(tile.level for _, tile in parts)
-    text = ""
-    for start, tile in reversed(parts):
-        own = tile.over(axes)
-        if tile.dtype != kind:
-            own = f"{own}.to({language_type(kind)})"
-        place = spread(index.text, index.axes, axes)
-        text = f"tl.where({place} >= {following}, {text}, {own})" if text else own
-        following = start
-    return printer.emit(identifier(step.name), text, axes, level, kind)
+    place, texts = spread(index.text, own_axes, axes), []
+    for start, tile in parts:
+        cast = "" if tile.dtype == kind else f".to({language_type(kind)})"
+        texts.append((start, f"{tile.over(axes)}{cast}"))
+    return printer.emit(identifier(step.name), _chosen(texts, place), axes, level, kind)
+
+
+def _chosen(parts: Sequence[tuple[int, str]], place: str) -> str:
+    """That of some parts in which a place lies: a search by halves, over where parts begin."""
+    if len(parts) == 1:
+        return parts[0][1]
+    half = len(parts) // 2
+    left, right = _chosen(parts[:half], place), _chosen(parts[half:], place)
+    return f"tl.where({place} < {parts[half][0]}, {left}, {right})"
 
 
 def constant(printer: Printer, step: Step, indices: Indices) -> Tile:
     """One number, or a table of them."""
     kind = computed(step.dtype)
     values = step.settings.get("values", [step.settings.get("value")])
+    index = flat(indices, step.shape, printer.named)
+    if index.number is not None:
+        values = [values[index.number if len(values) > 1 else 0]]
     if len(set(map(repr, values))) == 1:
         text = f"tl.full((), {literal(values[0])}, {language_type(kind)})"
         return printer.emit(identifier(step.name), text, (), Level.ALL, kind)
-    index = flat(indices, step.shape, printer.named)
-    numbers = Index(looked_up([literal(v) for v in values], index, lambda i: i).text)
+    numbers = looked_up([number(v, kind) for v in values], index, lambda i: i)
     text = f"({numbers.text}).to({language_type(kind)})"
     return printer.emit(identifier(step.name), text, index.axes, Level.ALL, kind)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type
 from graphattn.kernels.triton.forward import kept_by_dropout
-from graphattn.kernels.triton.frame import Frame
+from graphattn.kernels.triton.frame import Frame, whole
 from graphattn.kernels.triton.moves import Indices, affine, flat
 from graphattn.kernels.triton.printer import Printer
 from graphattn.kernels.triton.tiles import EDGES, Index, Level, Tile, joined, mask_over, spread
@@ -91,7 +91,7 @@ class Pulls:
         made, message = (self.printer.tile(self.outputs[n]) for n in (self.name, "message"))
         of_row = {name: tile.over(self.axes) for name, tile in self.of_row.items()}
         is_edge = spread("is_edge", (EDGES,), self.axes)
-        value = f"{made.over(self.axes)}.to({self.kind})"
+        value = f"{whole(made, self.axes)}.to({self.kind})"
         # A weight of zero has a gradient of zero whatever it is multiplied by: a row of -inf has
         # NaN there.
         if reduction == "softmax":
@@ -107,7 +107,7 @@ class Pulls:
         state = self._state_place()
         frame.do(
             f"made = tl.where({is_edge}, {weight}, 0)",
-            f"pulled = tl.where({is_edge}, {pull.over(self.axes)}, 0).to({self.kind})",
+            f"pulled = tl.where({is_edge}, {whole(pull, self.axes)}, 0).to({self.kind})",
             "weight = made",
             *kept_by_dropout(frame, self.heads, self.axes, "weight", "pulled"),
             "if all_grad_weights is not None:",

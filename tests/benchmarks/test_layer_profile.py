@@ -6,6 +6,6 @@ from benchmarks import layer_profile
 
 
 def test_the_profile_of_a_layer_names_our_operation(capsys: pytest.CaptureFixture[str]) -> None:
-    text = layer_profile.main(["GATConv", "--nodes", "50", "--edges", "200", "--threads", "1"])
+    text = layer_profile.main(["GATv2Conv", "--nodes", "50", "--edges", "200", "--threads", "1"])
     assert "_EdgeAttention" in text
-    assert "GATConv, backward" in capsys.readouterr().out
+    assert "GATv2Conv, backward" in capsys.readouterr().out

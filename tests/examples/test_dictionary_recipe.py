@@ -14,8 +14,8 @@ RECIPE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "dictionary
 
 def network(model: str, size: int, num_graphs: int) -> torch.nn.Module:
     edge_index = RECIPE["side_by_side"](dictionary_lookup(size).edge_index, 2 * size, num_graphs)
-    attention = RECIPE["attention_layer"](model, 16, 2)
-    return RECIPE["LookupNetwork"](attention, edge_index, size, 16).eval()
+    attention = RECIPE["attention_layer"](model, 32, 4)
+    return RECIPE["LookupNetwork"](attention, edge_index, size, 32).eval()
 
 
 def test_one_head_of_gatv2_looks_up_every_key_in_unseen_graphs(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def gradients(edges: Edges) -> list[Tensor]:
         backend="cpp",
     )
     torch.manual_seed(1)
-    inputs = {name: torch.randn(50, 2, 5).requires_grad_() for name in ("query", "key", "value")}
+    inputs = {name: torch.randn(50, 3, 5).requires_grad_() for name in ("query", "key", "value")}
     out, weights = attention(edges, **inputs, return_weights=True)
     total = out.square().sum() + weights.square().sum()
     return [out, weights, *torch.autograd.grad(total, list(inputs.values()))]

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from attention_cases import attention, bipartite, inputs_for
-from contract_programs import CASES, NORMALIZERS
+from attention_cases import attention, bipartite, dot_attention, edge_output, inputs_for
+from contract_programs import CASES
 from contract_runs import RETURNED, is_square, random_edges, run
+from test_contract import SETTINGS
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -28,11 +29,19 @@ def edges_for(name: str) -> Edges:
     return Edges.from_edge_index(random_edges(9, size, 40), 9, size)
 
 
-# Each is a compiler run of its own: a third of the normalizers stands for all.
-@pytest.mark.parametrize("name", [*list(NORMALIZERS)[::3], "channel-wise", "module", "masked"])
+# A normalizer of each kind, and scores of three. The forward pass alone is a compiler run of its
+# own; in the types and widths of the contract, all else is compiled for the contract already.
+NAMES = (
+    *("softmax", "sink softmax", "sigmoid with a bias", "ReLU sum", "entmax", "symmetric degree"),
+    *("channel-wise", "module", "masked"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_gives_what_eager_mode_gives_by_the_same_kernels(name: str, launches: list[Kernel]) -> None:
-    layer, edges = CASES[name].layer(3, 5), edges_for(name)
-    inputs = CASES[name].inputs(edges, 3, 5, torch.float32)
+    dtype, widths, _ = SETTINGS[name]
+    layer, edges = CASES[name].layer(*widths).to(dtype), edges_for(name)
+    inputs = CASES[name].inputs(edges, *widths, dtype)
     options = {"dropout": 0.4, **dict.fromkeys(RETURNED, True)}
     compiled = graph_of(layer)
     found = run(layer, edges, inputs, **options)
@@ -54,6 +63,7 @@ def test_another_structure_makes_no_further_graph(name: str) -> None:
     for size, num_edges in ((9, 40), (12, 51), (7, 30), (11, 33)):
         edges = Edges.from_edge_index(random_edges(size, size, num_edges), size, size)
         inputs = CASES[name].inputs(edges, 3, 5, torch.float32)
+        inputs = {key: x.requires_grad_() for key, x in inputs.items()}  # as in the contract
         torch.testing.assert_close(compiled(edges, **inputs), layer(edges, **inputs))
     assert counter.frame_count == 2  # for the first sizes, then for any
 
@@ -69,34 +79,34 @@ def test_weights_that_are_passed_in_get_gradients(launches: list[Kernel]) -> Non
     assert all(torch.equal(found.gradients[name], expected.gradients[name]) for name in inputs)
 
 
+def dot_product(query: Tensor, key: Tensor) -> Tensor:
+    return (query * key).sum(-1)
+
+
 def scaled(query: Tensor, key: Tensor, factor: float) -> Tensor:
-    return (query * key).sum(-1) * factor
+    return dot_product(query, key) * factor
 
 
 def test_a_number_that_changes_makes_another_graph() -> None:
-    layer = EdgeAttention(
-        scaled,
-        attention().message,
-        target=["query"],
-        source=["key", "value"],
-        shared=["factor"],
-        normalizer=Sigmoid(0.5),
-        backend="auto",
-    )
     edges = bipartite()
-    inputs = {name: x for name, x in inputs_for(edges).items() if name in ("query", "key", "value")}
+    inputs = {name: inputs_for(edges)[name] for name in ("query", "key", "value")}
+    layer = dot_attention(scaled, shared=["factor"])
     compiled = graph_of(layer)
-    for factor, bias in ((0.5, 0.5), (0.25, 0.5), (0.25, -1.5), (2, 1), (-1, 1), (-2, 1)):
-        layer.normalizer.start = bias
+    for factor in (0.5, 2.0, -1, -2):
         torch.testing.assert_close(
             compiled(edges, **inputs, factor=factor), layer(edges, **inputs, factor=factor)
         )
+    layer = dot_attention(dot_product, normalizer=Sigmoid())
+    compiled = graph_of(layer)
+    for bias in (0.5, -1.5):
+        layer.normalizer.start = bias
+        torch.testing.assert_close(compiled(edges, **inputs), layer(edges, **inputs))
 
 
 def test_features_of_another_width_make_another_graph() -> None:
-    layer, edges = attention(), bipartite()
+    layer, edges = attention(edge_output=edge_output), bipartite()
     compiled = graph_of(layer)
-    for heads, channels in ((2, 3), (1, 3), (1, 4)):
+    for heads, channels in ((1, 4), (1, 1), (3, 1)):  # of which test_attention.py has kernels
         inputs = inputs_for(edges, heads, channels)
         torch.testing.assert_close(compiled(edges, **inputs), layer(edges, **inputs))
 
@@ -128,7 +138,7 @@ def twice(function: Callable[[Tensor], Tensor], query: Tensor) -> Tensor:
 
 def test_second_derivatives_are_right_or_refused() -> None:
     edges = bipartite()
-    x, layer = inputs_for(edges), attention()
+    x, layer = inputs_for(edges, requires_grad=True), attention()
     expected = twice(of_queries(layer, edges, x), x["query"])
     by_graph = of_queries(graph_of(layer, "eager"), edges, x)
     torch.testing.assert_close(twice(by_graph, x["query"]), expected)

@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_torch(
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-@pytest.mark.parametrize("columns", [(3,)], ids=str)  # the others with float32, above
+@pytest.mark.parametrize("columns", [()], ids=str)  # the others with float32, above
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_type_is_summed_in_float32_or_wider(
     dtype: torch.dtype, columns: tuple[int, ...], reduce: str
@@ -80,7 +80,7 @@ def test_every_number_of_half_precision_is_read_and_written(dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-@pytest.mark.parametrize("columns", [(), (3,), (2, 2)], ids=str)
+@pytest.mark.parametrize("columns", [(), (3,), (2, 1)], ids=str)  # four columns with float32
 def test_derivatives_of_first_and_second_order(columns: tuple[int, ...], reduce: str) -> None:
     ptr = cut("empty first and last")
     x = torch.randn(int(ptr[-1]), *columns, dtype=torch.float64, requires_grad=True)
@@ -103,7 +103,7 @@ def test_rows_that_tie_are_differentiated_twice(reduce: str) -> None:
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-@pytest.mark.parametrize("columns", [(), (2,), (8,), (19,)], ids=str)
+@pytest.mark.parametrize("columns", [(), (2, 2), (8,), (19,)], ids=str)
 def test_the_bits_are_the_same_for_any_number_of_threads(
     columns: tuple[int, ...], reduce: str
 ) -> None:
@@ -174,7 +174,7 @@ def test_compiles_to_one_graph() -> None:
 def test_without_a_compiler_values_are_the_same(
     reduce: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, ptr = inputs("long ones", (4,), torch.float64)
+    x, ptr = inputs("long ones", (2,), torch.float64)
     x.requires_grad_()
     result = segment_reduce(x, ptr, reduce)  # type: ignore[arg-type]
     cotangent = torch.randn_like(result)
@@ -204,7 +204,7 @@ def test_boundaries_that_do_not_fit_are_refused(
         without_compiler(monkeypatch)
     for backend in BACKENDS:
         with pytest.raises(ValueError, match="ptr must rise from 0 to the number of rows, 5"):
-            segment_reduce(torch.zeros(5, 2), torch.tensor(ptr), backend=backend)  # type: ignore[arg-type]
+            segment_reduce(torch.zeros(5, 3), torch.tensor(ptr), backend=backend)  # type: ignore[arg-type]
 
 
 def test_what_are_no_segments_is_refused() -> None:

@@ -66,7 +66,7 @@ def test_every_type_is_computed_in_float32_or_wider(
     assert_close(grad, expected_grad.to(dtype), **tolerance)
 
 
-@pytest.mark.parametrize("columns", [(), (3,), (2, 2)], ids=str)
+@pytest.mark.parametrize("columns", [(), (3,), (2, 1)], ids=str)  # four columns with float32
 @pytest.mark.parametrize("name", ["empty first and last", "long ones"])
 def test_derivatives_of_first_and_second_order(name: str, columns: tuple[int, ...]) -> None:
     logits, ptr = inputs(name, columns, torch.float64)
@@ -76,7 +76,7 @@ def test_derivatives_of_first_and_second_order(name: str, columns: tuple[int, ..
     assert torch.autograd.gradgradcheck(segment_softmax, (logits, ptr), fast_mode=fast)
 
 
-@pytest.mark.parametrize("columns", [(), (2,), (8,), (19,)], ids=str)
+@pytest.mark.parametrize("columns", [(), (2, 2), (8,), (19,)], ids=str)
 def test_the_bits_are_the_same_for_any_number_of_threads(columns: tuple[int, ...]) -> None:
     ptr = torch.cat([cut("long ones"), cut("long ones")[-1] + torch.arange(1, 300).square()])
     logits = torch.randn(int(ptr[-1]), *columns, requires_grad=True)
@@ -112,7 +112,7 @@ def test_a_block_of_many_rows_is_summed_in_parts(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_segment_of_minus_infinity_alone_is_that_of_torch() -> None:
-    logits, ptr = torch.full((5, 2), -torch.inf), torch.tensor([0, 2, 5])
+    logits, ptr = torch.full((5, 4), -torch.inf), torch.tensor([0, 2, 5])
     logits[4] = 0.0
     assert_close(segment_softmax(logits, ptr), by_pieces(logits, ptr), equal_nan=True)
 
@@ -200,7 +200,7 @@ def test_boundaries_that_do_not_fit_are_refused(
         without_compiler(monkeypatch)
     for backend in BACKENDS:
         with pytest.raises(ValueError, match="ptr must rise from 0 to the number of rows, 5"):
-            segment_softmax(torch.zeros(5, 2), torch.tensor(ptr), backend=backend)  # type: ignore[arg-type]
+            segment_softmax(torch.zeros(5, 3), torch.tensor(ptr), backend=backend)  # type: ignore[arg-type]
 
 
 def test_what_are_no_segments_is_refused() -> None:

@@ -131,7 +131,7 @@ def test_batches_of_a_loader(name: str) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_that_cannot_be_decomposed_say_so_and_recover(name: str) -> None:
     # A score needs all channels of a head at once, so that channels cannot be cut into parts.
-    ours, theirs = layer_pair(name, 4, 4, heads=2)
+    ours, theirs = layer_pair(name, heads=2)
     x, edge_index = torch.randn(9, 4), bipartite_edges(9, 9, 30)
     whole = theirs(x, edge_index)
     for layer in (ours, theirs):

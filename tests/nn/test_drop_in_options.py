@@ -38,7 +38,14 @@ NOT_OF_THE_CONSTRUCTOR = ("separate", "pair", "training", "flat_edge_attr")
 def allowed(case: Case) -> bool:
     if case.get("pair") and case.get("flow") == "target_to_source":
         return False  # has rules of its own: test_drop_in_bipartite.py
-    return not (case.get("flat_edge_attr") and case.get("edge_dim", 1) != 1)
+    if case.get("flat_edge_attr") and case.get("edge_dim", 1) != 1:
+        return False
+    # Each slope is compiled anew for each number of heads, with edge features and without.
+    slope, heads = case.get("negative_slope"), case.get("heads")
+    has_features = bool(case.get("edge_dim") or case.get("flat_edge_attr"))
+    if slope == 0.05 and heads is not None and (has_features or "edge_dim" in case):
+        return has_features == (heads == 2)
+    return True
 
 
 CASES = [

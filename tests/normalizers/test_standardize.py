@@ -91,7 +91,7 @@ def test_nan_and_infinity_stay_within_their_target_and_head(odd: float) -> None:
 @pytest.mark.parametrize("structure", structures())
 def test_attention_with_it_is_the_weighted_sum(structure: str) -> None:
     edges = structures()[structure]
-    inputs = inputs_for(edges)
+    inputs = inputs_for(edges, requires_grad=True)
     run = attention(normalizer=Standardize(HEADS).double())
     output, weights = run(edges, **inputs, return_weights=True)
     expected = torch.zeros_like(output)
