@@ -27,11 +27,13 @@ class _Interpreted:
 def _on_arrays(function: Any, x: tl.tensor, *others: tl.tensor) -> tl.tensor:
     from triton.runtime.interpreter import TensorHandle
 
-    given = [torch.as_tensor(y.handle.data, dtype=torch.float64) for y in (x, *others)]
+    tensors = (x, *others)
+    given = [torch.as_tensor(y.handle.data, dtype=torch.float64) for y in tensors]
     with torch.no_grad():
         result = function(*given)
     array = result.numpy().astype(x.handle.data.dtype)
-    kind = tl.block_type(x.dtype, list(array.shape)) if array.ndim else x.dtype
+    is_block = any(y.type.is_block() for y in tensors)  # a scalar has an array of one element
+    kind = tl.block_type(x.dtype, list(array.shape)) if is_block else x.dtype
     return tl.tensor(TensorHandle(array, x.handle.dtype), kind)
 
 

@@ -1,6 +1,8 @@
 """The passes of an edge program as Triton prints and launches them."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from graphattn.kernels.edge_attention.rows import End, Kind, Layout
 from graphattn.kernels.program import Program
@@ -23,8 +25,20 @@ def printed(
     Raises:
         TypeError: If the program has an element type that this backend does not know.
     """
-    backward = [backward_pass(end, slope, layout) for end, slope in derivatives.items()]
-    return [forward_pass(program, layout), *backward]
+    with _room_for(program, *derivatives.values()):
+        backward = [backward_pass(end, slope, layout) for end, slope in derivatives.items()]
+        return [forward_pass(program, layout), *backward]
+
+
+@contextmanager
+def _room_for(*programs: Program) -> Iterator[None]:
+    """Lets Python call as deep as the longest chain of steps: each is printed where it is read."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 1000 + 8 * max(len(one.steps) for one in programs)))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def kernels(program: Program, derivatives: Mapping[End, Program], kind: Kind) -> dict[str, Kernel]:
