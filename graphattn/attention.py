@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn import traced
-from graphattn.blocks import Blocks
+from graphattn.blocks import Blocks, as_edges
 from graphattn.compiled import Compiled, is_transformed, runs_on, suits
 from graphattn.definition import Definition
 from graphattn.dropout import drop_weights
@@ -171,7 +171,7 @@ class EdgeAttention(nn.Module):
         else:
             if self.check and not torch.compiler.is_compiling():
                 self._compiled.plan(inputs, functions)
-            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            listed = as_edges(edges)
             parts = self._definition.attend(
                 listed,
                 inputs,

@@ -164,6 +164,11 @@ class Blocks:
         )
 
 
+def as_edges(edges: Edges | Blocks) -> Edges:
+    """A structure as a list of edges, for what runs on lists alone."""
+    return edges.edges() if isinstance(edges, Blocks) else edges
+
+
 def _rows(ptr: Tensor, other_ptr: Tensor, num_pairs: int, other_rows: Tensor | None) -> Rows:
     """The pairs of each element of one side, of which only borders are kept."""
     num_rows, sizes = int(ptr[-1]), ptr.diff()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from graphattn.blocks import Blocks
+from graphattn.blocks import Blocks, as_edges
 from graphattn.definition import Definition, normalized
 from graphattn.dropout import draw_dropout, drop_weights, masked, shown_mask
 from graphattn.dynamo import constant
@@ -92,7 +92,7 @@ class Compiled:
         names = [name for name in self.definition.functions if name not in ("logits", "message")]
         if weights is None:
             parts = self._of_edges(edges, inputs, ["logits", *names])
-            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            listed = as_edges(edges)
             weights = normalized(parts["logits"], lambda logits: normalizer(logits, listed))
             names = []
         dropped = drop_weights(edges, weights, dropout)
@@ -185,7 +185,7 @@ class Compiled:
             of_normalizer = {
                 name.removeprefix(OWN): x for name, x in given.items() if name.startswith(OWN)
             }
-            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            listed = as_edges(edges)
             return self.definition.attend(
                 listed,
                 self._with(inputs, given),
@@ -208,7 +208,7 @@ class Compiled:
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             own = self._with(inputs, given)
-            listed = edges.edges() if isinstance(edges, Blocks) else edges
+            listed = as_edges(edges)
             return self.definition.values(listed, own, names, self._states_of(given))
 
         plan = self.plan(inputs, names, "edges")
@@ -222,7 +222,7 @@ class Compiled:
 
         def definition(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> _Inputs:
             return self.definition.attend(
-                edges.edges() if isinstance(edges, Blocks) else edges,
+                as_edges(edges),
                 self._with(inputs, given),
                 lambda logits: logits,
                 lambda weights: weights,

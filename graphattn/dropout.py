@@ -11,6 +11,17 @@ from graphattn.edges import Edges
 from graphattn.kernels.philox import philox
 
 
+def kept_factor(probability: float) -> float:
+    """What dropout multiplies the weights by that it keeps; 0 where it keeps none.
+
+    Raises:
+        ValueError: If the probability does not lie in [0, 1].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"dropout must lie in [0, 1], got {probability}")
+    return 0.0 if probability == 1 else 1 / (1 - probability)
+
+
 def dropout_mask(
     shape: Sequence[int], probability: float, device: torch.device
 ) -> tuple[Tensor | None, float]:
@@ -28,14 +39,13 @@ def dropout_mask(
     Raises:
         ValueError: If the probability does not lie in [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"dropout must lie in [0, 1], got {probability}")
+    factor = kept_factor(probability)
     if probability == 0:
-        return None, 1.0
+        return None, factor
     keep = torch.zeros(*shape, dtype=torch.uint8, device=device)
-    if probability == 1:  # nothing to draw, as in F.dropout
-        return keep, 0.0
-    return keep.bernoulli_(1 - probability), 1 / (1 - probability)
+    if probability < 1:  # else nothing to draw, as in F.dropout
+        keep.bernoulli_(1 - probability)
+    return keep, factor
 
 
 def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | None, float]:
@@ -53,13 +63,11 @@ def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | Non
     Raises:
         ValueError: If the probability does not lie in [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"dropout must lie in [0, 1], got {probability}")
+    factor = kept_factor(probability)
     if probability == 0:
-        return None, 1.0
+        return None, factor
     seed = int(torch.randint(1 << 62, ()))
-    draw = torch.tensor([seed, round(probability * 2**32)], device=device)
-    return draw, 0.0 if probability == 1 else 1 / (1 - probability)
+    return torch.tensor([seed, round(probability * 2**32)], device=device), factor
 
 
 def drawn_mask(draw: Tensor, shape: Sequence[int]) -> Tensor:

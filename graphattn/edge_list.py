@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import TensorWeakRef, WeakIdKeyDictionary
 
-from graphattn.dropout import dropout_mask, masked
+from graphattn.dropout import dropout_mask, kept_factor, masked
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.structure_memory import edges_of
@@ -134,12 +134,10 @@ def draw(edges: EdgeList, num_heads: int, probability: float) -> Mask:
     Raises:
         ValueError: If the probability does not lie in [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"dropout must lie in [0, 1], got {probability}")
+    factor = kept_factor(probability)
     if probability == 0:
-        return None, 1.0
-    keep = drop_weights(*edges.arguments(), num_heads, probability)
-    return keep, 0.0 if probability == 1 else 1 / (1 - probability)
+        return None, factor
+    return drop_weights(*edges.arguments(), num_heads, probability), factor
 
 
 def drop(weights: Tensor, mask: Mask) -> Tensor:

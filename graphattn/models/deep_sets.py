@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce import segment_reduce
-from graphattn.nn.set_elements import check_elements
+from graphattn.nn.elements import check_dense_or_sets
 
 
 class DeepSets(nn.Module):
@@ -61,7 +61,7 @@ class DeepSets(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Reads sets; see the class for shapes."""
-        check_elements("x", x, self.in_channels, blocks)
+        check_dense_or_sets("x", x, self.in_channels, blocks)
         encoded = self.encoder(x)
         if blocks is None:
             num_sets, size = x.shape[:2]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
+from graphattn.nn.elements import check_sets
 from graphattn.nn.latent import LatentLayer
 from graphattn.nn.residual_blocks import CrossAttentionBlock
 from graphattn.nn.seeds import Seeds
@@ -44,8 +45,7 @@ class PerceiverEncoder(nn.Module):
 
     def forward(self, x: Tensor, blocks: Blocks, previous: Tensor | None = None) -> Tensor:
         """Encodes; see the class for shapes."""
-        if not isinstance(blocks, Blocks):
-            raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+        check_sets(blocks)
         latents: Tensor = self.seeds(x, blocks, previous)
         read = blocks.transposed().seeds(self.seeds.count)
         for layer in self.layers:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
-from graphattn.nn.set_elements import check_elements
+from graphattn.nn.elements import check_dense_or_sets
 from graphattn.nn.set_transformer_blocks import ISAB, PAPER, PMA, SAB, BlockForm
 
 
@@ -66,7 +66,7 @@ class SetTransformer(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Reads sets; see the class for shapes."""
-        check_elements("x", x, self.in_channels, blocks)
+        check_dense_or_sets("x", x, self.in_channels, blocks)
         if self.embedding is not None:
             x = self.embedding(x)
         for block in self.encoder:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.nn.dot_product import dot_product_attention
+from graphattn.nn.elements import check_sets
 
 
 def cluster_means(x: Tensor, cluster: Tensor, num_clusters: int) -> Tensor:
@@ -83,8 +84,7 @@ class AgentAttention(nn.Module):
         local: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Attends; see the class for shapes."""
-        if not isinstance(blocks, Blocks):
-            raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+        check_sets(blocks)
         if x.shape != (blocks.num_sources, self.channels):
             expected = f"({blocks.num_sources}, {self.channels})"
             raise ValueError(f"x must be {expected}, got {tuple(x.shape)}")

@@ -1,11 +1,12 @@
 """Multi-head attention of the elements of one family of sets over those of another."""
 
-import torch
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.edges import Edges
 from graphattn.nn.dot_product import attend, dot_product_attention
+from graphattn.nn.elements import check_elements
 
 
 class CrossAttention(nn.Module):
@@ -56,8 +57,7 @@ class CrossAttention(nn.Module):
         for name, width in {"qk_channels": qk_channels, "value_channels": value_channels}.items():
             if heads < 1 or width % heads:
                 raise ValueError(f"heads must divide {name}, got {heads} and {width}")
-        if not 0.0 <= dropout <= 1.0:
-            raise ValueError(f"dropout must lie in [0, 1], got {dropout}")
+        kept_factor(dropout)  # refuses what is no probability
         self.heads, self.dropout = heads, dropout
         self.lin_query = nn.Linear(channels, qk_channels)
         self.lin_key = nn.Linear(source_channels, qk_channels)
@@ -75,7 +75,7 @@ class CrossAttention(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attends; see the class for shapes."""
         self.check(query, key, structure)
-        _check("value", value, structure.num_sources, self.lin_value)
+        check_elements("value", value, structure.num_sources, self.lin_value.in_features)
         inputs = {
             "query": self._by_head(self.lin_query(query)),
             "key": self._by_head(self.lin_key(key)),
@@ -96,19 +96,11 @@ class CrossAttention(nn.Module):
         """Raises what the class says; blocks call it before their norms."""
         if not isinstance(structure, Blocks | Edges):
             raise TypeError(f"structure must be Blocks or Edges, got {type(structure).__name__}")
-        _check("query", query, structure.num_targets, self.lin_query)
-        _check("key", key, structure.num_sources, self.lin_key)
+        check_elements("query", query, structure.num_targets, self.lin_query.in_features)
+        check_elements("key", key, structure.num_sources, self.lin_key.in_features)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # (N, H, C)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, dropout={self.dropout}"
-
-
-def _check(name: str, x: Tensor, size: int, lin: nn.Linear) -> None:
-    if not isinstance(x, Tensor) or not torch.is_floating_point(x):
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{name} must be a floating-point tensor, got {got}")
-    if x.shape != (size, lin.in_features):
-        raise ValueError(f"{name} must be ({size}, {lin.in_features}), got {tuple(x.shape)}")

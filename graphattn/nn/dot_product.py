@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
+from graphattn.nn.elements import check_floating, check_sets
 
 # Sets with more pairs go through PyTorch's own attention one by one: its blocked products are
 # faster than a walk over the pairs from about 24 by 24 on, where a call no longer costs more than
@@ -95,13 +96,10 @@ def _together(
 
 
 def _check(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> None:
-    if not isinstance(blocks, Blocks):
-        raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+    check_sets(blocks)
     rows = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
     for (name, size), x in zip(rows.items(), (query, key, value), strict=True):
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"{name} must be a floating-point tensor, got {got}")
+        check_floating(name, x)
         if x.ndim != 3 or x.shape[0] != size:
             raise ValueError(f"{name} must be ({size}, H, C), got {tuple(x.shape)}")
     if query.shape[1:] != key.shape[1:] or key.shape[1] != value.shape[1]:

@@ -1,4 +1,4 @@
-"""Checks of what layers on sets are given: the elements of all sets, one after another."""
+"""Checks of what layers on sets are given: elements, structures, numbers of heads."""
 
 from torch import Tensor
 
@@ -18,11 +18,42 @@ def check_elements(name: str, x: Tensor, num_rows: int, channels: int) -> None:
         TypeError: If ``x`` is no floating-point tensor.
         ValueError: If it has another shape.
     """
+    check_floating(name, x)
+    if x.shape != (num_rows, channels):
+        raise ValueError(f"{name} must be ({num_rows}, {channels}), got {tuple(x.shape)}")
+
+
+def check_floating(name: str, x: Tensor) -> None:
+    """Refuses what is no floating-point tensor, with a TypeError."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{name} must be a floating-point tensor, got {got}")
-    if x.shape != (num_rows, channels):
-        raise ValueError(f"{name} must be ({num_rows}, {channels}), got {tuple(x.shape)}")
+
+
+def check_dense_or_sets(
+    name: str, x: Tensor, channels: int, blocks: Blocks | None, are_keys: bool = False
+) -> None:
+    """Refuses elements of another width, or of other sets than those of ``blocks``.
+
+    Args:
+        name: How an error names ``x``.
+        x: Elements, ``(B, N, channels)``, or with ``blocks`` ``(N, channels)``.
+        channels: The width wanted.
+        blocks: The sets, if ``x`` is not dense.
+        are_keys: Whether ``x`` is what the queries of ``blocks`` attend to, not the queries.
+
+    Raises:
+        TypeError: If ``x`` is no floating-point tensor, or ``blocks`` no ``Blocks``.
+        ValueError: If the shape does not fit.
+    """
+    if blocks is not None:
+        check_sets(blocks)
+        check_elements(name, x, blocks.num_sources if are_keys else blocks.num_targets, channels)
+        return
+    check_floating(name, x)
+    if x.ndim != 3 or x.shape[-1] != channels:
+        wanted = f"(B, N, {channels})" + " without blocks" * (x.ndim == 2)
+        raise ValueError(f"{name} must be {wanted}, got {tuple(x.shape)}")
 
 
 def check_sets(blocks: Blocks) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.edges import Edges
+from graphattn.nn.elements import check_sets
 from graphattn.nn.seeds import Seeds
 
 
@@ -76,8 +77,7 @@ class LatentLayer(nn.Module):
         pairs: Edges | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Reads, computes, writes; see the class for shapes."""
-        if not isinstance(blocks, Blocks):
-            raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+        check_sets(blocks)
         if x.ndim != 2 or x.shape[0] != blocks.num_sources:
             raise ValueError(f"x must be ({blocks.num_sources}, channels), got {tuple(x.shape)}")
         latents, of_latents = self._started(x, blocks, latents)

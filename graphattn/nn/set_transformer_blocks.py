@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
 from graphattn.nn.dot_product import attend, dot_product_attention
-from graphattn.nn.set_elements import check_elements
+from graphattn.nn.elements import check_dense_or_sets, check_heads
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ class MAB(nn.Module):
         self, query_channels: int, key_channels: int, channels: int, form: BlockForm = PAPER
     ) -> None:
         super().__init__()
-        if form.heads < 1 or channels % form.heads:
-            raise ValueError(f"heads must divide channels = {channels}, got {form.heads}")
+        check_heads(channels, form.heads)
         if not form.project_residual and query_channels != channels:
             raise ValueError(
                 "query_channels must be channels, to be added to the output, or project_residual"
@@ -134,8 +133,8 @@ class MAB(nn.Module):
     def _projected(
         self, x: Tensor, y: Tensor, blocks: Blocks | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        check_elements("x", x, self.query.in_features, blocks)
-        check_elements("y", y, self.key.in_features, blocks, are_keys=True)
+        check_dense_or_sets("x", x, self.query.in_features, blocks)
+        check_dense_or_sets("y", y, self.key.in_features, blocks, are_keys=True)
         if blocks is None and x.shape[0] != y.shape[0]:
             raise ValueError(
                 f"x and y must be of as many sets, got {tuple(x.shape)} and {tuple(y.shape)}"
@@ -209,7 +208,7 @@ class ISAB(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Attends; see the class for shapes."""
-        check_elements("x", x, self.read.key.in_features, blocks)
+        check_dense_or_sets("x", x, self.read.key.in_features, blocks)
         reading = None if blocks is None else blocks.seeds(self.points.shape[0])
         h = self.read(_for_each_set(self.points, x, blocks), x, blocks=reading)
         writing = None if reading is None else reading.transposed()
@@ -249,7 +248,7 @@ class PMA(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Pools; see the class for shapes."""
-        check_elements("x", x, self.seeds.shape[1], blocks)
+        check_dense_or_sets("x", x, self.seeds.shape[1], blocks)
         count = self.seeds.shape[0]
         reading = None if blocks is None else blocks.seeds(count)
         seeds = _for_each_set(self.seeds, x, blocks)

@@ -1,12 +1,23 @@
 """The forward pass of an edge program in Triton: one walk over the edges into each target."""
 
+import math
+
 from graphattn.kernels.edge_attention.rows import Layout
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type, pointer_type
 from graphattn.kernels.triton.frame import Field, Frame, Source, input_parameters, whole
 from graphattn.kernels.triton.moves import flat
 from graphattn.kernels.triton.printer import Printer
-from graphattn.kernels.triton.tiles import EDGES, Axis, Level, Tile, joined, mask_over, spread
+from graphattn.kernels.triton.tiles import (
+    EDGES,
+    Axis,
+    Level,
+    Tile,
+    joined,
+    mask_over,
+    place,
+    spread,
+)
 
 
 def forward_pass(program: Program, layout: Layout = "edges") -> Source:
@@ -105,26 +116,19 @@ def stored_for_edges(
     """Writes a value of every edge, in the order of the structure."""
     printer = frame.printer
     indices = printer.canonical(shape)
-    at, size = flat(indices, shape, printer.named), 1
-    for length in shape:
-        size *= length
+    at = flat(indices, shape, printer.named)
     axes = joined([(EDGES,), at.axes, tile.axes])
-    row = spread(f"edge * {size}" if size != 1 else "edge", (EDGES,), axes)
-    place = row if at.number == 0 else f"{row} + {spread(at.text, at.axes, axes)}"
-    value = tile.over(axes)
-    text = f"tl.store({pointer} + {place}, {value}, mask={mask_over(axes)})"
+    to = f"{pointer} + {place('edge', math.prod(shape), at, axes)}"
+    text = f"tl.store({to}, {tile.over(axes)}, mask={mask_over(axes)})"
     frame.do(*([f"if {pointer} is not None:", f"    {text}"] if is_optional else [text]))
 
 
 def kept_by_dropout(frame: Frame, heads: int, axes: tuple[Axis, ...], *names: str) -> list[str]:
     """Statements that apply dropout to variables with a number for every edge and head."""
-    at = frame.printer.canonical((1, heads))[1]
-    place = spread(f"edge * {heads}", (EDGES,), axes)
-    place = place if at.number == 0 else f"{place} + {spread(at.text, at.axes, axes)}"
-    mask = mask_over(axes)
-    kept = f"tl.load(keep + {place}, mask={mask}, other=0)"
+    weight = place("edge", heads, frame.printer.canonical((1, heads))[1], axes)
+    kept = f"tl.load(keep + {weight}, mask={mask_over(axes)}, other=0)"
     if frame.layout == "blocks":
-        kept = f"is_drawn({place}, keep)"
+        kept = f"is_drawn({weight}, keep)"
     return [
         "if keep is not None:",
         f"    factor = {kept}.to({names[0]}.dtype) * SCALE",

@@ -1,5 +1,6 @@
 """The frame of every pass: pieces of rows in parallel, tiles of edges in a loop, no atomics."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from graphattn.kernels.triton.expressions import language_type, pointer_type
 from graphattn.kernels.triton.moves import flat
 from graphattn.kernels.triton.printer import Printer
 from graphattn.kernels.triton.templates import MERGE, PASS, PRELUDE, filled
-from graphattn.kernels.triton.tiles import Axis, Index, Level, Tile, joined, spread
+from graphattn.kernels.triton.tiles import Axis, Index, Level, Tile, joined, mask_over, spread
 
 Parameters = list[tuple[str, str]]
 
@@ -39,15 +40,8 @@ class Field:
     def of(printer: Printer, name: str, shape: Sequence[int], first: str = "0") -> "Field":
         """A field for values of this shape."""
         indices = printer.canonical(shape)
-        at, size = flat(indices, shape, printer.named), 1
-        for length in shape:
-            size *= length
-        return Field(name, joined(index.axes for index in indices), at, size, first)
-
-    @property
-    def mask(self) -> str:
-        """Which elements of the tile are there; empty if all are."""
-        return " & ".join(spread(a.mask, (a,), self.axes) for a in self.axes if a.is_padded)
+        at, axes = flat(indices, shape, printer.named), joined(index.axes for index in indices)
+        return Field(name, axes, at, math.prod(shape), first)
 
     def position(self) -> str:
         """``at``, over the axes of the tile."""
@@ -55,12 +49,14 @@ class Field:
 
     def stored(self, pointer: str, value: str) -> str:
         """A statement that writes the elements of a tile to where ``pointer`` says."""
-        mask = f", mask={self.mask}" if self.mask else ""
+        there = mask_over(self.axes)
+        mask = f", mask={there}" if there else ""
         return f"tl.store({pointer} + {self.position()}, {value}{mask})"
 
     def loaded(self, pointer: str) -> str:
         """An expression that reads them."""
-        mask = f", mask={self.mask}, other=0" if self.mask else ""
+        there = mask_over(self.axes)
+        mask = f", mask={there}, other=0" if there else ""
         return f"tl.load({pointer} + {self.position()}{mask})"
 
 

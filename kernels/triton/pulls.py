@@ -1,14 +1,21 @@
 """The Triton of a backward pass by which an edge's weight gets its gradient."""
 
-from collections.abc import Callable
-
 from graphattn.kernels.program import Program
 from graphattn.kernels.triton.expressions import language_type
 from graphattn.kernels.triton.forward import kept_by_dropout
 from graphattn.kernels.triton.frame import Frame, whole
 from graphattn.kernels.triton.moves import Indices, affine, flat
 from graphattn.kernels.triton.printer import Printer
-from graphattn.kernels.triton.tiles import EDGES, Index, Level, Tile, joined, mask_over, spread
+from graphattn.kernels.triton.tiles import (
+    EDGES,
+    Index,
+    Level,
+    Tile,
+    joined,
+    mask_over,
+    place,
+    spread,
+)
 
 
 class Pulls:
@@ -104,7 +111,6 @@ class Pulls:
         else:
             weight, gradient = value, "pulled"
         pull = self._pulled(message)
-        state = self._state_place()
         frame.do(
             f"made = tl.where({is_edge}, {weight}, 0)",
             f"pulled = tl.where({is_edge}, {whole(pull, self.axes)}, 0).to({self.kind})",
@@ -122,17 +128,17 @@ class Pulls:
         mask = mask_over(self.axes)
         frame.do(
             "if state is not None:",
-            f"    tl.store(state + {state('position', 0)}, weight, mask={mask})",
-            f"    tl.store(state + {state('position', 1)}, grad_of_{self.name}, mask={mask})",
+            f"    tl.store({self._state('position', 0)}, weight, mask={mask})",
+            f"    tl.store({self._state('position', 1)}, grad_of_{self.name}, mask={mask})",
         )
 
     def left(self, frame: Frame) -> None:
         """What the pass by target left for the edges of a tile."""
-        state, mask = self._state_place(), mask_over(self.axes)
+        mask = mask_over(self.axes)
         frame.do(
             "there = tl.load(twin + position, mask=is_edge, other=0).to(tl.int64)",
-            f"weight = tl.load(state + {state('there', 0)}, mask={mask}, other=0)",
-            f"grad_of_{self.name} = tl.load(state + {state('there', 1)}, mask={mask}, other=0)",
+            f"weight = tl.load({self._state('there', 0)}, mask={mask}, other=0)",
+            f"grad_of_{self.name} = tl.load({self._state('there', 1)}, mask={mask}, other=0)",
         )
 
     def arriving_logits(self, frame: Frame) -> None:
@@ -170,23 +176,12 @@ class Pulls:
         text = f"tl.sum({printer.masked(made, '0')}, axis={axes.index(channels[0])})"
         return printer.emit("pull", text, rest, level, self.program.sum_dtype)
 
-    def _state_place(self) -> Callable[[str, int], str]:
+    def _state(self, row: str, number: int) -> str:
         """Where the numbers of a row of the state lie: the weight, 0, or its gradient, 1."""
-        heads, at = self.heads, self.own[1]
-
-        def place(row: str, number: int) -> str:
-            text = spread(f"{row} * {2 * heads}", (EDGES,), self.axes)
-            if at.number != 0:
-                text += f" + {spread(at.text, at.axes, self.axes)}"
-            return f"{text} + {heads}" if number else text
-
-        return place
+        start = place(row, 2 * self.heads, self.own[1], self.axes)
+        return f"state + {start} + {self.heads}" if number else f"state + {start}"
 
     def _of_edges(self, pointer: str) -> str:
         """A number for every edge and head, in the order of the structure."""
-        at = self.own[1]
-        text = spread(f"edge * {self.heads}", (EDGES,), self.axes)
-        if at.number != 0:
-            text += f" + {spread(at.text, at.axes, self.axes)}"
-        mask = mask_over(self.axes)
-        return f"tl.load({pointer} + {text}, mask={mask}, other=0).to({self.kind})"
+        number = f"{pointer} + {place('edge', self.heads, self.own[1], self.axes)}"
+        return f"tl.load({number}, mask={mask_over(self.axes)}, other=0).to({self.kind})"

@@ -116,6 +116,12 @@ def joined(parts: Iterable[Sequence[Axis]]) -> tuple[Axis, ...]:
     return tuple(sorted({axis for part in parts for axis in part}, key=lambda axis: axis.order))
 
 
+def place(row: str, size: int, at: Index, axes: Sequence[Axis]) -> str:
+    """Where an element lies: in a row of this size that each edge has its own number of."""
+    start = spread(row if size == 1 else f"{row} * {size}", (EDGES,), axes)
+    return start if at.number == 0 else f"{start} + {spread(at.text, at.axes, axes)}"
+
+
 def elements(axes: Iterable[Axis]) -> int:
     """Number of elements held for one edge."""
     return math.prod(axis.padded for axis in axes if axis != EDGES)
