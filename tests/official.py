@@ -21,29 +21,39 @@ MAPS = (
     ("o_proj", "lin_out"), ("out_proj", "lin_out"),
 )  # fmt: skip
 
+Arrays = dict[str, np.ndarray[Any, Any]]
 Named = dict[str, Tensor]
+
+
+def load(path: Path) -> Arrays:
+    """The arrays of one file."""
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def part(arrays: Arrays, prefix: str, dtype: torch.dtype) -> Named:
+    """Arrays whose names start with ``prefix.``, by the rest of the name."""
+    found = {
+        name.removeprefix(f"{prefix}."): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name.startswith(f"{prefix}.")
+    }
+    return {n: x.to(dtype) if x.is_floating_point() else x for n, x in found.items()}
 
 
 class Stored:
     """One file of stored results, its floating-point arrays in the type a test runs in."""
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
-        with np.load(path) as arrays:
-            self.arrays = dict(arrays)
-        self.dtype = dtype
+        self.arrays, self.dtype = load(path), dtype
         self.settings: dict[str, Any] = json.loads(str(self.arrays["cfg"]))
         self.inputs = self.part("in")
         for x in self.inputs.values():
             x.requires_grad_(x.is_floating_point())
 
     def part(self, prefix: str) -> Named:
-        """Arrays whose names start with ``prefix.``, by the rest of the name."""
-        found = {
-            name.removeprefix(f"{prefix}."): torch.from_numpy(array)
-            for name, array in self.arrays.items()
-            if name.startswith(f"{prefix}.")
-        }
-        return {n: x.to(self.dtype) if x.is_floating_point() else x for n, x in found.items()}
+        """See the function of this name."""
+        return part(self.arrays, prefix, self.dtype)
 
     def load(self, layer: nn.Module, translated: Callable[[Named], Named]) -> None:
         """Puts the official parameters into a layer; not one is left over on either side."""

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from official import TOLERANCES, load, part
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -25,10 +25,6 @@ CASES = (
 RAGGED_CASES = tuple(
     name for name in CASES if name.endswith("_ln0") or name.startswith(("mab_1", "deepset"))
 )
-TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-
 # Official names of parameters and ours.
 NAMES = {
     "fc_q": "query",
@@ -77,9 +73,7 @@ class Golden:
     """One stored case, with arrays of one type under our names."""
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
-        with np.load(path) as stored:
-            self.arrays: Arrays = dict(stored)
-        self.dtype = dtype
+        self.arrays, self.dtype = load(path), dtype
         self.settings = json.loads(str(self.arrays["cfg"]))
         self.layer = official(self.settings).to(dtype)
         if self.settings["cls"] == "DeepSet":
@@ -94,11 +88,7 @@ class Golden:
         self.inputs = [own.requires_grad_() for own in self.part("in").values()]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(f"{prefix}."): torch.from_numpy(own).to(self.dtype)
-            for name, own in self.arrays.items()
-            if name.startswith(f"{prefix}.")
-        }
+        return part(self.arrays, prefix, self.dtype)
 
     def check(self, output: Tensor) -> None:
         """Output and gradients are the stored ones."""
@@ -153,9 +143,9 @@ def attention_of(
         found.append(mab.attention_weights(*given, **options))
 
     hooks = [
-        part.register_forward_pre_hook(keep, with_kwargs=True)
-        for part in layer.modules()
-        if isinstance(part, MAB)
+        inner.register_forward_pre_hook(keep, with_kwargs=True)
+        for inner in layer.modules()
+        if isinstance(inner, MAB)
     ]
     layer(*inputs, blocks=blocks)
     for hook in hooks:

@@ -3,12 +3,12 @@
 import inspect
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from drop_in_cases import assert_close
+from official import TOLERANCES, Arrays, load, part
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,24 +26,6 @@ CASES = {
     "pyg/transformer_1_h2": "TransformerConv",
     "pyg/transformer_2_h3": "TransformerConv",
 }
-TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-
-
-def load(path: Path) -> Arrays:
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
-def part(arrays: Arrays, prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Arrays whose names start with ``prefix.``, by the rest of the name."""
-    tensors = {
-        name.removeprefix(f"{prefix}."): torch.from_numpy(array)
-        for name, array in arrays.items()
-        if name.startswith(f"{prefix}.")
-    }
-    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
 
 
 def build(name: str, arrays: Arrays, dtype: torch.dtype) -> nn.Module:
