@@ -32,7 +32,7 @@ from graphattn.training import (
     fit,
     mean_and_error,
     node_classification,
-    recorded,
+    recorded_seed,
 )
 
 PUBLISHED = {"Cora": (83.0, 0.7), "CiteSeer": (72.5, 0.7), "PubMed": (79.0, 0.3)}  # GAT, %, ± std
@@ -189,6 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     )
     folder = given.output / "citation" / f"{given.dataset}-{given.model}"
     accuracies = []
+    told = {"dataset": given.dataset, "model": given.model, "kept": KEPT} | asdict(recipe)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         settings = Settings(
             max_epochs=given.max_epochs,
@@ -196,13 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
             weight_decay=recipe.weight_decay,
             seed=seed,
         )
-        record = recorded(
-            folder / f"seed-{seed}.json",
-            {"dataset": given.dataset, "model": given.model, "kept": KEPT}
-            | asdict(recipe)
-            | asdict(settings),
-            functools.partial(train, build, task, settings, folder / f"seed-{seed}"),
-        )
+        record = recorded_seed(folder, settings, told, functools.partial(train, build, task))
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"seed {seed}: {accuracies[-1]:.1f} % after {record['epochs']} epochs", flush=True)
     mean, error = mean_and_error(accuracies)

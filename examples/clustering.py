@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from graphattn.datasets.mixtures import DrawnBatches, gaussian_mixtures, mixture_log_likelihood
 from graphattn.models import DeepSets, SetTransformer
 from graphattn.nn.set_transformer_blocks import OFFICIAL_CODE
-from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded
+from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded_seed
 
 NUM_COMPONENTS, DIM, SETS_PER_BATCH = 4, 2, 10
 LEAST_POINTS, MOST_POINTS = 300, 600
@@ -110,14 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> float:
         settings = Settings(
             max_epochs=given.epochs,
             learning_rate=given.learning_rate,
-            seed=seed,
             checkpoint_every=1,
+            seed=seed,
         )
-        record = recorded(
-            folder / f"seed-{seed}.json",
-            {**told, **asdict(settings)},
-            functools.partial(train, given, settings, folder / f"seed-{seed}"),
-        )
+        record = recorded_seed(folder, settings, told, functools.partial(train, given))
         found.append(-record["test"]["loss"])
         print(f"seed {seed}: {found[-1]:.4f}, oracle {record['oracle']:.4f}", flush=True)
     mean, error = mean_and_error(found)

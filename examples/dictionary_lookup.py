@@ -38,7 +38,7 @@ from graphattn.training import (
     Task,
     fit,
     mean_and_error,
-    recorded,
+    recorded_seed,
 )
 
 
@@ -153,14 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> float:
             max_epochs=given.max_epochs,
             learning_rate=given.learning_rate,
             gradient_clip=1.0,  # without it, one seed in three does not settle
-            seed=seed,
             checkpoint_every=1,
+            seed=seed,
         )
-        record = recorded(
-            folder / f"seed-{seed}.json",
-            {**told, **asdict(settings)},
-            functools.partial(train, given, settings, folder / f"seed-{seed}"),
-        )
+        record = recorded_seed(folder, settings, told, functools.partial(train, given))
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"seed {seed}: {accuracies[-1]:.2f} % after {record['epochs']} epochs", flush=True)
     mean, error = mean_and_error(accuracies)

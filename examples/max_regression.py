@@ -26,7 +26,7 @@ from graphattn import Blocks
 from graphattn.datasets.mixtures import DrawnBatches, number_sets
 from graphattn.models import DeepSets
 from graphattn.nn.set_transformer_blocks import OFFICIAL_CODE, PMA, SAB
-from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded
+from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded_seed
 
 VALIDATION_SEED, TEST_SEED = 1_000_001, 1_000_002
 
@@ -108,14 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> float:
         settings = Settings(
             max_epochs=given.epochs,
             learning_rate=given.learning_rate,
-            seed=seed,
             checkpoint_every=1,
+            seed=seed,
         )
-        record = recorded(
-            folder / f"seed-{seed}.json",
-            {**told, **asdict(settings)},
-            functools.partial(train, given, settings, folder / f"seed-{seed}"),
-        )
+        record = recorded_seed(folder, settings, told, functools.partial(train, given))
         errors.append(record["test"]["loss"])
         print(f"seed {seed}: {errors[-1]:.4f} after {record['seconds']:.0f} s", flush=True)
     mean, error = mean_and_error(errors)

@@ -29,7 +29,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from graphattn import Blocks
 from graphattn.datasets.mil import Bags, folds, mil
 from graphattn.nn.gated_attention_pooling import GatedAttentionPooling
-from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded
+from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded_seed
 
 PUBLISHED = {  # %, mean and standard error of five repeats
     "musk1": (90.0, 5.0),
@@ -159,15 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> float:
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         settings = Settings(
             max_epochs=given.max_epochs,
-            seed=seed,
             checkpoint_every=given.max_epochs,  # a fold takes seconds
+            seed=seed,
             **asdict(RECIPES[given.dataset]),
         )
-        record = recorded(
-            folder / f"seed-{seed}.json",
-            {**told, **asdict(settings)},
-            functools.partial(train, given, settings, folder / f"seed-{seed}"),
-        )
+        record = recorded_seed(folder, settings, told, functools.partial(train, given))
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"repeat {seed}: {accuracies[-1]:.1f} %", flush=True)
     mean, error = mean_and_error(accuracies)

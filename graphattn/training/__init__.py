@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
 
 from graphattn.training.checkpoints import load_weights
 from graphattn.training.fit import Result, Settings, fit, one_cycle
-from graphattn.training.records import mean_and_error, read_record, recorded
+from graphattn.training.records import mean_and_error, read_record, recorded, recorded_seed
 from graphattn.training.selection import BestValue, LossAndAccuracy, Selection
 from graphattn.training.tasks import (
     Stage,
@@ -37,4 +37,5 @@ __all__ = [
     "one_cycle",
     "read_record",
     "recorded",
+    "recorded_seed",
 ]

@@ -1,6 +1,7 @@
 """Machine-readable results of recipes: one JSON file per run, and numbers over several runs."""
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import math
@@ -9,10 +10,13 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from graphattn.training.fit import Settings
 
 PACKAGES = ("graphattn", "torch", "torch-geometric", "lightning")
 
@@ -49,6 +53,28 @@ def recorded(
     temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     temporary.replace(path)
     return record
+
+
+def recorded_seed(
+    folder: Path,
+    settings: Settings,
+    told: Mapping[str, Any],
+    train: Callable[[Settings, Path], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The record of one of several runs that differ in their seed; see ``recorded``.
+
+    Args:
+        folder: Of all the runs: holds ``seed-N.json`` and, for what a run leaves, ``seed-N``.
+        settings: Of this run, its seed among them.
+        told: What else decides the numbers; plain data.
+        train: Does the run: given its settings and its folder.
+
+    Raises:
+        ValueError: If the file is damaged, or is of other settings.
+    """
+    own = folder / f"seed-{settings.seed}"
+    run = functools.partial(train, settings, own)
+    return recorded(own.with_suffix(".json"), {**told, **asdict(settings)}, run)
 
 
 def read_record(path: str | Path) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def test_every_row_is_read_from_where_its_recipe_writes(
         asked.append(path)
         return {"test": {"accuracy": 0.5}, "epochs": 1}
 
+    monkeypatch.setattr("graphattn.training.records.recorded", note)
     for table in REPRODUCE["TABLES"].values():
         recipe = runpy.run_path(str(Path(__file__).parents[2] / "examples" / table.script))["main"]
-        monkeypatch.setitem(recipe.__globals__, "recorded", note)
         for row in table.rows:
             recipe([*row.arguments, "--seeds", "1", "--output", str(tmp_path)])
             assert asked[-1] == tmp_path / row.folder / "seed-0.json"

@@ -3,10 +3,12 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from graphattn.training.records import mean_and_error, read_record, recorded
+from graphattn.training.fit import Settings
+from graphattn.training.records import mean_and_error, read_record, recorded, recorded_seed
 
 
 def test_a_run_is_recorded_once(tmp_path: Path) -> None:
@@ -60,3 +62,21 @@ def test_mean_and_its_standard_error() -> None:
 def test_a_record_can_be_read_by_anything_that_reads_json(tmp_path: Path) -> None:
     recorded(tmp_path / "a.json", {"seed": 0}, lambda: {"curve": [{"epoch": 0, "loss": 1.5}]})
     assert json.loads((tmp_path / "a.json").read_text())["curve"][0]["loss"] == 1.5
+
+
+def test_runs_of_several_seeds_are_recorded_apart_and_read_again(tmp_path: Path) -> None:
+    trained = []
+
+    def train(settings: Settings, folder: Path) -> dict[str, Any]:
+        trained.append((settings.seed, folder))
+        return {"test": {"loss": float(settings.seed)}}
+
+    for seed in (4, 5, 4):
+        settings = Settings(max_epochs=3, seed=seed)
+        record = recorded_seed(tmp_path, settings, {"model": "GAT"}, train)
+        assert record["test"]["loss"] == seed
+        assert record["settings"]["model"] == "GAT"
+        assert record["settings"]["seed"] == seed
+    assert trained == [(4, tmp_path / "seed-4"), (5, tmp_path / "seed-5")]
+    with pytest.raises(ValueError, match="must be of the settings"):
+        recorded_seed(tmp_path, Settings(max_epochs=4, seed=4), {"model": "GAT"}, train)
