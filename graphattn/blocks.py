@@ -44,6 +44,7 @@ class Blocks:
         pairs = (target_ptr.diff() * source_ptr.diff()).sum()
         sizes = torch.stack([target_ptr[-1], source_ptr[-1], pairs]).tolist()
         self.num_targets, self.num_sources, self.num_edges = map(int, sizes)
+        self._seeds: dict[int, Blocks] = {}
 
     @classmethod
     def from_ptr(cls, ptr: Tensor, source_ptr: Tensor | None = None) -> "Blocks":
@@ -130,6 +131,10 @@ class Blocks:
 
     def transposed(self) -> "Blocks":
         """Keys as queries and queries as keys."""
+        return self._transposed
+
+    @cached_property
+    def _transposed(self) -> "Blocks":
         return Blocks(self.source_ptr, self.target_ptr)
 
     def seeds(self, count: int) -> "Blocks":
@@ -143,7 +148,10 @@ class Blocks:
         """
         if operator.index(count) < 0:
             raise ValueError(f"count must not be negative, got {count}")
-        return Blocks(torch.arange(self.num_sets + 1, device=self.device) * count, self.target_ptr)
+        if count not in self._seeds:  # layers ask at each call, and checking borders takes a while
+            borders = torch.arange(self.num_sets + 1, device=self.device) * count
+            self._seeds[count] = Blocks(borders, self.target_ptr)
+        return self._seeds[count]
 
     def edges(self) -> Edges:
         """The same structure as a list of all pairs, which the plain definition runs on."""

@@ -10,7 +10,7 @@ from graphattn.kernels.program.names import identifier
 from graphattn.kernels.triton.expressions import computed, language_type
 from graphattn.kernels.triton.moves import Indices, moved
 from graphattn.kernels.triton.operations import reduce
-from graphattn.kernels.triton.tiles import EDGES, Axis, Index, Level, Tile, elements, joined
+from graphattn.kernels.triton.tiles import EDGES, ZERO, Axis, Index, Level, Tile, elements, joined
 
 if TYPE_CHECKING:
     from graphattn.kernels.triton.printer import Printer
@@ -23,8 +23,7 @@ def matmul(printer: Printer, step: Step, indices: Indices) -> Tile:
     left, right = step.inputs
     shape = printer.program.shape(left)
     *batch, row, column = indices
-    taken = joined(index.axes for index in indices)
-    inner = Index.along(printer.axis(shape[-1], taken)) if shape[-1] != 1 else Index("0")
+    inner = _inner(printer, shape[-1], indices)
     ones = [i if size != 1 else Index("0") for i, size in zip(batch, shape, strict=False)]
     of_left = printer.at(left, (*ones, row, inner))
     of_right = printer.at(right, (*ones, inner, column))
@@ -42,6 +41,12 @@ def matmul(printer: Printer, step: Step, indices: Indices) -> Tile:
     level = max(of_left.level, of_right.level)
     product = printer.emit(f"{name}_terms", " * ".join(factors), axes, level, kind)
     return reduce(printer, _sum_for(step), product, [inner.axis] if inner.axis else [])
+
+
+def _inner(printer: Printer, size: int, indices: Indices) -> Index:
+    """Every position along the axis of this size that a product of matrices sums over."""
+    taken = joined(index.axes for index in indices)
+    return ZERO if size == 1 else Index.along(printer.axis(size, taken))
 
 
 def _sum_for(step: Step) -> Step:
@@ -63,9 +68,7 @@ def summed_product(printer: Printer, value: str, indices: Indices) -> Tile | Non
         return None
     shape = printer.program.shape(step.inputs[0])
     *batch, row, column = indices
-    inner = Index("0")
-    if shape[-1] != 1:
-        inner = Index.along(printer.axis(shape[-1], joined(index.axes for index in indices)))
+    inner = _inner(printer, shape[-1], indices)
     if any(index.number is None for index in batch):
         return None
     left = printer.at(step.inputs[0], (*batch, row, inner))
