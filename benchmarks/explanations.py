@@ -2,12 +2,6 @@
 
 # By the beginning of the goal's words; shown only where the goal is not met.
 EXPLANATIONS = {
-    "GATConv: times faster than PyG, forward": "Half of the forward pass is the fused kernel. Of "
-    "the rest, a fifth of the whole is the product of features and attention vectors for the two "
-    "logits of every node, which PyTorch writes out as a tensor of nodes x heads x channels "
-    "(`aten::mul`), a sixth the linear map, a tenth the bias: `python -m "
-    "benchmarks.layer_profile GATConv`. PyG spends less on scores here than elsewhere, so these "
-    "parts, which both have, weigh more.",
     "most growth per doubling, N proportional": "With N fixed the growth is even; with N, all "
     "tensors of nodes grow, and each is fresh memory that the system hands out page by page. With "
     "malloc told to keep what it has (`MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000`), "
