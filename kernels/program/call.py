@@ -79,7 +79,7 @@ class Call:
 
     def constant(self) -> Value:
         """A tensor whose values are known now."""
-        values = torch.tensor(self.arguments[0]).flatten().tolist()
+        values = torch.tensor(self.arguments[0], dtype=self.result.dtype).flatten().tolist()
         if len(values) > _MAX_CONSTANT:
             raise self.error(
                 f"makes a constant of {len(values)} elements: pass it in and name it in shared="

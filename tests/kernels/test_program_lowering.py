@@ -237,3 +237,11 @@ def test_constants_may_be_nan_and_infinite() -> None:
         return query.sum(-1) * torch.tensor([torch.nan, torch.inf, -torch.inf])
 
     check_edge_by_edge(score, torch.float64)
+
+
+def test_constants_of_double_precision_keep_it() -> None:
+    def score(query: Tensor) -> Tensor:
+        return query.sum(-1) * torch.tensor(1 / 3, dtype=torch.float64)
+
+    specs = {"query": InputSpec("target", (HEADS, CHANNELS), torch.float64)}
+    assert repr(1 / 3) in str(capture({"logits": UserFunction.of(score, "score")}, specs, {}))
