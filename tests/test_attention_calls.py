@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 import graphattn.attention
 from graphattn.edges import Edges
@@ -240,6 +241,18 @@ def test_modes_of_autograd_change_no_result() -> None:
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert torch.equal(attention()(edges, **x), expected)
+
+
+def test_checkpointing_gives_the_same() -> None:
+    edges = bipartite()
+    x = inputs_for(edges, requires_grad=True)
+    first = functools.partial(attention(), edges, dropout=0.5, **x)  # recorded under its hooks
+    found = []
+    for run in (lambda: checkpoint(first, use_reentrant=False), first):
+        torch.manual_seed(0)
+        out = run()
+        found.append([out, *torch.autograd.grad(out.sin().sum(), list(x.values()))])
+    assert all(map(torch.equal, *found))
 
 
 def test_autocast_acts_on_the_functions() -> None:

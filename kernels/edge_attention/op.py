@@ -53,8 +53,8 @@ class _EdgeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor | None) -> tuple[Tensor | None, ...]:
-        left = dict(zip(LEFT, ctx.saved_tensors, strict=False))
-        tensors = ctx.saved_tensors[len(LEFT) :]
+        saved = ctx.saved_tensors  # read once: with checkpointing, that makes them anew
+        left, tensors = dict(zip(LEFT, saved, strict=False)), saved[len(LEFT) :]
         plan, call, names = ctx.plan, ctx.call, ctx.names
         inputs = dict(zip(names, tensors, strict=True))
         needs = ctx.needs_input_grad[4:]

@@ -1,6 +1,7 @@
 """The derivative of an edge program: another program, for the backward passes."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,10 @@ def derivative(program: Program, inputs: Iterable[str]) -> Program:
         specs[f"grad.{output}"] = InputSpec("cotangent", shape, program.dtype(name))
     if not wanted:
         return replace(program, inputs=specs)
-    recording = _record(program, wanted, specs)
+    # Hooks on saved tensors, such as those of checkpointing, are refused by what records this; they
+    # belong to the caller's thread.
+    with ThreadPoolExecutor(1) as apart:
+        recording = apart.submit(_record, program, wanted, specs).result()
     outputs = (*program.outputs, *(f"grad.{name}" for name in wanted))
     made = _with_dependencies(_OneEdge(recording, specs).run(recording, outputs))
     return replace(made, reduction=program.reduction, epsilon=program.epsilon)
