@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from graphattn import traced
 from graphattn.blocks import Blocks, as_edges
-from graphattn.compiled import Compiled, is_transformed, runs_on, suits
+from graphattn.compiled import Compiled, is_transformed, suits
 from graphattn.definition import Definition
 from graphattn.dropout import drop_weights
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.kernels.program import Program, UserFunction
+from graphattn.kernels.triton.available import is_interpreted
 from graphattn.normalizers import Normalizer, Softmax
 from graphattn.roles import (
     assign_roles,
@@ -194,7 +195,7 @@ class EdgeAttention(nn.Module):
         if self.backend == "auto":
             can_run = traced.can_trace if torch.compiler.is_compiling() else suits
             return can_run(edges.device, tensors)
-        if not runs_on(self.backend, edges.device):
+        if not _runs_on(self.backend, edges.device):
             places = {"cpp": "on the CPU", "triton": "on a GPU, or in Triton's interpreter"}
             raise ValueError(
                 f'backend "{self.backend}" is for edges {places[self.backend]}, got'
@@ -244,3 +245,10 @@ class EdgeAttention(nn.Module):
             for role in ("target", "source", "edge", "shared")
         }
         return ", ".join(f"{role}={own}" for role, own in names.items() if own)
+
+
+def _runs_on(backend: Backend, device: torch.device) -> bool:
+    """Whether a backend's kernels run on a device."""
+    if backend == "cpp":
+        return device.type == "cpu"
+    return device.type == "cuda" or is_interpreted()

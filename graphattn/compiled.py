@@ -1,12 +1,14 @@
 """Attention by compiled kernels: which programs a call is made of, and when they can run."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from graphattn import streamed
 from graphattn.blocks import Blocks, as_edges
 from graphattn.definition import Definition, normalized
 from graphattn.dropout import draw_dropout, drop_weights, masked, shown_mask
@@ -16,7 +18,6 @@ from graphattn.kernels.cpp.compiler import is_available
 from graphattn.kernels.edge_attention.op import edge_attention
 from graphattn.kernels.edge_attention.plan import SINK, Backend, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
-from graphattn.kernels.triton.available import is_interpreted
 from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
 
 OWN = "normalizer."  # what the names of a normalizer's inputs begin with
@@ -42,13 +43,6 @@ def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
         and not is_transformed()
         and ((device.type == "cpu" and is_available()) or device.type == "cuda")
     )
-
-
-def runs_on(backend: Backend, device: torch.device) -> bool:
-    """Whether a backend's kernels run on a device."""
-    if backend == "cpp":
-        return device.type == "cpu"
-    return device.type == "cuda" or is_interpreted()
 
 
 @constant
@@ -84,20 +78,35 @@ class Compiled:
         """As ``Definition.attend``, by kernels compiled for this processor.
 
         A normalizer that fuses runs in one kernel with the score and the sum of messages. With any
-        other, one kernel makes the logits and another sums the messages.
+        other, one kernel makes the logits and another sums the messages; between many pairs of
+        blocks, for some queries at a time.
         """
-        if weights is None and isinstance(normalizer, FusedNormalizer) and is_fused(normalizer):
+        if weights is not None:
+            names = [name for name in self.definition.functions if name != "logits"]
+            parts = {"weights": weights, "dropped": drop_weights(edges, weights, dropout)}
+            return parts | self._weighted_sum(edges, inputs, names, parts["dropped"])
+        if isinstance(normalizer, FusedNormalizer) and is_fused(normalizer):
             return self._fused(edges, inputs, normalizer, dropout, wanted)
-        parts: dict[str, Tensor] = {}
-        names = [name for name in self.definition.functions if name not in ("logits", "message")]
-        if weights is None:
-            parts = self._of_edges(edges, inputs, ["logits", *names])
-            listed = as_edges(edges)
-            weights = normalized(parts["logits"], lambda logits: normalizer(logits, listed))
-            names = []
-        dropped = drop_weights(edges, weights, dropout)
-        parts |= self._weighted_sum(edges, inputs, ["message", *names], dropped)
-        return parts | {"weights": weights, "dropped": dropped}
+        if isinstance(edges, Blocks) and streamed.streams(edges, normalizer):
+            given = {**states(self.definition.functions), **inputs}
+            roles = self.definition.roles
+            return streamed.attend(self._in_steps, edges, given, roles, normalizer, dropout, wanted)
+        keep = partial(drop_weights, edges, probability=dropout)
+        return self._in_steps(edges, inputs, normalizer, keep)
+
+    def _in_steps(
+        self,
+        edges: Edges | Blocks,
+        inputs: _Inputs,
+        normalize: Callable[[Tensor, Edges], Tensor],
+        keep: Callable[[Tensor], Tensor],
+    ) -> dict[str, Tensor]:
+        names = [name for name in self.definition.functions if name != "message"]
+        parts = self._of_edges(edges, inputs, names)
+        listed = as_edges(edges)
+        weights = normalized(parts["logits"], lambda logits: normalize(logits, listed))
+        parts |= {"weights": weights, "dropped": keep(weights)}
+        return parts | self._weighted_sum(edges, inputs, ["message"], parts["dropped"])
 
     def plan(
         self,
@@ -142,7 +151,10 @@ class Compiled:
         mapped = None if reduction == "softmax" else normalizer
         epsilon = 0.0 if mapped is None else float(mapped.epsilon)
         modes = [user.mode() for user in functions.values()]
-        kind = (reduction, epsilon, type(mapped), _numbers(mapped))
+        # What a normalizer keeps besides tensors, and its map may use: numbers become constants.
+        kept = {} if mapped is None else vars(mapped)
+        numbers = [(k, v) for k, v in kept.items() if isinstance(v, bool | int | float | str)]
+        kind = (reduction, epsilon, type(mapped), tuple(sorted(numbers)))
         backend = self._backend(inputs)
         key = (
             backend,
@@ -236,14 +248,15 @@ class Compiled:
     def _run(
         self, plan: Plan, call: Call, inputs: _Inputs, own: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        tensors = {**inputs, **own, **states(self.definition.functions)}
+        tensors = {**states(self.definition.functions), **inputs, **own}
         names = [*plan.program.inputs, *((SINK,) if SINK in own else ())]
         results = edge_attention(plan, call, {name: tensors[name] for name in names})
         return {name: result for name, result in results.items() if result is not None}
 
-    @staticmethod
-    def _with(inputs: _Inputs, given: dict[str, Tensor]) -> _Inputs:
-        return {**inputs, **{name: given[name] for name in inputs if name in given}}
+    def _with(self, inputs: _Inputs, given: dict[str, Tensor]) -> _Inputs:
+        # Parameters of the functions may be among the inputs, but are given to these as states.
+        roles = self.definition.roles
+        return {name: given.get(name, x) for name, x in inputs.items() if name in roles}
 
     def _states_of(self, given: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         # Parameters of a function that takes no part in this program are not given.
@@ -285,9 +298,3 @@ def states(functions: dict[str, UserFunction]) -> dict[str, Tensor]:
         for function, user in functions.items()
         for name, tensor in user.state().items()
     }
-
-
-def _numbers(normalizer: Normalizer | None) -> tuple[Any, ...]:
-    """What a normalizer keeps besides tensors, and its map may use: numbers become constants."""
-    kept = {} if normalizer is None else vars(normalizer)
-    return tuple((k, v) for k, v in sorted(kept.items()) if isinstance(v, bool | int | float | str))
