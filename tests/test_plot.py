@@ -11,8 +11,14 @@ from torch_geometric.data import Data
 pytest.importorskip("matplotlib")
 pytest.importorskip("rdkit")
 
+from graphattn import Blocks
 from graphattn.datasets.nci import molecule_from_smiles
-from graphattn.plot import attention_on_molecules, learning_curve
+from graphattn.plot import (
+    attention_in_bags,
+    attention_on_molecules,
+    attention_on_points,
+    learning_curve,
+)
 
 
 def pictures_of(figure) -> list[numpy.ndarray]:
@@ -138,6 +144,104 @@ def test_bad_input_names_what_must_hold(change, message):
         arguments["weights"] = [torch.ones(1)]
     with pytest.raises(ValueError, match=message):
         attention_on_molecules(**arguments)
+
+
+def two_sets(dim: int) -> tuple[torch.Tensor, torch.Tensor, Blocks]:
+    """Points, weights of two heads; two points under three queries, none under one."""
+    points = torch.arange(4.0).view(2, 2).repeat(1, 2)[:, :dim]
+    weights = torch.tensor([[0.1, 0.3], [0.9, 0.7], [0.5, 0.5], [0.5, 0.5], [0.0, 0.0], [1.0, 1.0]])
+    return points, weights, Blocks.from_ptr(torch.tensor([0, 3, 4]), torch.tensor([0, 2, 2]))
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_every_query_has_the_points_of_its_set_in_the_colours_of_its_weights(dim, tmp_path):
+    points, weights, blocks = two_sets(dim)
+    figure = attention_on_points(points, weights, blocks, captions=list("abcd"), quantity="weight")
+    figure.savefig(tmp_path / "points.png")
+    *panels, scale = figure.axes
+    assert [panel.get_title() for panel in panels] == list("abcd")
+    shown = [panel.collections[0] for panel in panels]
+    # The highest is drawn last; heads are averaged: 0.2 and 0.8, 0.5 and 0.5, 0 and 1.
+    values = [numpy.asarray(cloud.get_array()).round(6).tolist() for cloud in shown]
+    assert values == [[0.25, 1.0], [1.0, 1.0], [0.0, 1.0], []]
+    if dim == 2:
+        assert numpy.asarray(shown[0].get_offsets()).tolist() == points.tolist()
+    assert scale.get_ylabel() == "weight, over the query's highest"
+    numpy.testing.assert_allclose(scale.get_ylim(), (0.0, 1.0))
+    assert {cloud.norm.vmax for cloud in shown} == {1.0}
+
+
+def test_bars_are_bags_and_their_pieces_instances():
+    sizes, labels = [3, 1, 0, 2], torch.tensor([1, 0, 1, 1])
+    blocks = Blocks.from_ptr(torch.tensor([0, *sizes]).cumsum(0))
+    weights = torch.tensor([0.2, 0.5, 0.3, 1.0, 0.9, 0.1])
+    branches = torch.stack([weights - 0.1, weights + 0.1], dim=1)
+    figure = attention_in_bags(branches, blocks, labels, quantity="weight")
+    negative, positive = figure.axes
+    assert [panel.get_title() for panel in (negative, positive)] == [
+        "negative, 1 bags",
+        "positive, 3 bags",
+    ]
+    assert negative.get_xlabel() == "weight, highest first"
+    pieces = {
+        panel: [
+            (round(bar.get_y() + 0.4), round(bar.get_x(), 6), round(bar.get_width(), 6))
+            for bar in panel.patches
+        ]
+        for panel in (negative, positive)
+    }
+    assert pieces[negative] == [(0, 0.0, 1.0)]
+    # The bag of two dwells most on one instance; the empty one is last.
+    assert pieces[positive] == [
+        *[(0, 0.0, 0.9), (0, 0.9, 0.1)],
+        *[(1, 0.0, 0.5), (1, 0.5, 0.3), (1, 0.8, 0.2)],
+    ]
+    assert [text.get_text() for text in positive.texts] == ["2", "3", "0"]
+
+
+def test_no_bags_give_empty_panels(tmp_path):
+    none = torch.zeros(0)
+    figure = attention_in_bags(none, Blocks.from_ptr(torch.tensor([0])), none.long(), names=["all"])
+    figure.savefig(tmp_path / "none.png")
+    assert [len(panel.patches) for panel in figure.axes] == [0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": torch.zeros(2, 4)}, r"points must be \(2, 2\) or \(2, 3\), got \(2, 4\)"),
+        ({"weights": torch.zeros(5)}, r"weights must be .* with P = 6, got \(5,\)"),
+        ({"captions": ["a"]}, "captions must have one entry per query, 4, got 1"),
+        ({"blocks": two_sets(2)[2].seeds(0)}, "blocks must have a query to draw, got none"),
+    ],
+)
+def test_bad_points_are_named(change, message):
+    points, weights, blocks = two_sets(2)
+    arguments = {"points": points, "weights": weights, "blocks": blocks, **change}
+    with pytest.raises(ValueError, match=message):
+        attention_on_points(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"weights": torch.zeros(2)}, ValueError, r"weights must be .* with N = 3, got \(2,\)"),
+        ({"labels": torch.zeros(2)}, TypeError, r"labels must be an int64 tensor, got torch.float"),
+        ({"labels": torch.zeros(3).long()}, ValueError, r"labels must be \(2,\), got \(3,\)"),
+        ({"labels": torch.tensor([0, 2])}, ValueError, r"labels must lie in \[0, 2\), got 2"),
+        ({"names": []}, ValueError, "names must hold at least one label, got none"),
+        ({"blocks": 3}, TypeError, r"blocks must be a graphattn\.Blocks, got int"),
+    ],
+)
+def test_bad_bags_are_named(change, error, message):
+    arguments = {
+        "weights": torch.zeros(3),
+        "blocks": Blocks.from_ptr(torch.tensor([0, 1, 3])),
+        "labels": torch.tensor([0, 1]),
+        **change,
+    }
+    with pytest.raises(error, match=message):
+        attention_in_bags(**arguments)
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch):

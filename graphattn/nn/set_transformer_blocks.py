@@ -208,12 +208,24 @@ class ISAB(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Attends; see the class for shapes."""
-        check_dense_or_sets("x", x, self.read.key.in_features, blocks)
-        reading = None if blocks is None else blocks.seeds(self.points.shape[0])
-        h = self.read(_for_each_set(self.points, x, blocks), x, blocks=reading)
-        writing = None if reading is None else reading.transposed()
-        attended: Tensor = self.write(x, h, blocks=writing)
+        points, reading = _for_each_set(self.points, x, self.read.key.in_features, blocks)
+        h = self.read(points, x, blocks=reading)
+        attended: Tensor = self.write(x, h, blocks=reading and reading.transposed())
         return attended
+
+    def attention_weights(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
+        """How much each learned point reads of each element.
+
+        Args:
+            x: As in ``forward``.
+            blocks: As in ``forward``.
+
+        Returns:
+            ``(B, H, num_induced_points, N)``, or with ``blocks`` one row for each pair of
+            ``blocks.seeds(num_induced_points)``, ``(P, H)``. They sum to one over the elements.
+        """
+        points, reading = _for_each_set(self.points, x, self.read.key.in_features, blocks)
+        return self.read.attention_weights(points, x, blocks=reading)
 
 
 class PMA(nn.Module):
@@ -248,13 +260,27 @@ class PMA(nn.Module):
 
     def forward(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
         """Pools; see the class for shapes."""
-        check_dense_or_sets("x", x, self.seeds.shape[1], blocks)
-        count = self.seeds.shape[0]
-        reading = None if blocks is None else blocks.seeds(count)
-        seeds = _for_each_set(self.seeds, x, blocks)
-        elements = x if self.feedforward is None else self.feedforward(x).relu()
+        seeds, elements, reading = self._reading(x, blocks)
         pooled: Tensor = self.mab(seeds, elements, blocks=reading)
-        return pooled if blocks is None else pooled.unflatten(0, (-1, count))
+        return pooled if blocks is None else pooled.unflatten(0, (-1, self.seeds.shape[0]))
+
+    def attention_weights(self, x: Tensor, *, blocks: Blocks | None = None) -> Tensor:
+        """How much each seed reads of each element.
+
+        Args:
+            x: As in ``forward``.
+            blocks: As in ``forward``.
+
+        Returns:
+            ``(B, H, num_seeds, N)``, or with ``blocks`` one row for each pair of
+            ``blocks.seeds(num_seeds)``, ``(P, H)``. They sum to one over the elements.
+        """
+        seeds, elements, reading = self._reading(x, blocks)
+        return self.mab.attention_weights(seeds, elements, blocks=reading)
+
+    def _reading(self, x: Tensor, blocks: Blocks | None) -> tuple[Tensor, Tensor, Blocks | None]:
+        seeds, reading = _for_each_set(self.seeds, x, self.seeds.shape[1], blocks)
+        return seeds, x if self.feedforward is None else self.feedforward(x).relu(), reading
 
 
 def _learned(name: str, count: int, channels: int) -> nn.Parameter:
@@ -264,7 +290,11 @@ def _learned(name: str, count: int, channels: int) -> nn.Parameter:
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, count, channels))[0])
 
 
-def _for_each_set(points: Tensor, x: Tensor, blocks: Blocks | None) -> Tensor:
-    num_sets = x.shape[0] if blocks is None else blocks.num_sets
-    every = points.expand(num_sets, -1, -1)
-    return every if blocks is None else every.flatten(0, 1)
+def _for_each_set(
+    points: Tensor, x: Tensor, channels: int, blocks: Blocks | None
+) -> tuple[Tensor, Blocks | None]:
+    """The learned points of every set, and the structure in which they are the queries."""
+    check_dense_or_sets("x", x, channels, blocks)
+    if blocks is None:
+        return points.expand(x.shape[0], -1, -1), None
+    return points.repeat(blocks.num_sets, 1), blocks.seeds(points.shape[0])

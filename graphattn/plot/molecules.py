@@ -1,77 +1,13 @@
-"""Pictures: learning curves, and attention drawn on molecules.
-
-A picture is a matplotlib figure that belongs to no window: ``figure.savefig("picture.png")`` writes
-it, and a notebook shows it. The backend the user has chosen stays as it is.
-"""
+"""Attention drawn on the bonds of molecules."""
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-
-def new_figure(width: float, height: float) -> Any:
-    """Makes an empty figure, sizes in inches, drawn by Agg whatever backend the user has."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install graphattn[plot]") from error
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def learning_curve(
-    curves: Mapping[str, Sequence[float]],
-    *,
-    quantity: str,
-    levels: Mapping[str, float] | None = None,
-    log_scale: bool = False,
-    figure: Any | None = None,
-) -> Any:
-    """Draws one value per epoch for each curve, and level lines to compare with.
-
-    Args:
-        curves: Name of a curve, such as ``"train"``, to its values, one per epoch, the first of
-            epoch 1. NaN leaves a gap.
-        quantity: What the values are, with their unit: the label of the vertical axis.
-        levels: Name of a horizontal line, such as a baseline or a published value, to its value.
-        log_scale: Whether the vertical axis is logarithmic.
-        figure: A matplotlib figure or subfigure to draw into; a new one without it.
-
-    Returns:
-        The matplotlib figure (or the subfigure given), 6.4 by 4 inches if new. No curves and no
-        levels give empty axes.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-    """
-    figure = new_figure(6.4, 4.0) if figure is None else figure
-    axes = figure.add_subplot()
-    for name, values in curves.items():
-        marker = "o" if len(values) == 1 else None  # a line of one point would be invisible
-        axes.plot(range(1, len(values) + 1), values, label=name, linewidth=1.8, marker=marker)
-    for index, (name, value) in enumerate((levels or {}).items()):
-        style = ("--", ":", "-.")[index % 3]
-        axes.axhline(value, color="0.35", linestyle=style, linewidth=1.2, label=name)
-    if log_scale:
-        from matplotlib.ticker import LogLocator, ScalarFormatter
-
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.minorticks_off()
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(quantity)
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    if curves or levels:
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+from graphattn.plot.figures import colour_scale, new_figure
 
 
 def attention_on_molecules(
@@ -112,7 +48,7 @@ def attention_on_molecules(
     ]
     num_rows = math.ceil(len(molecules) / num_columns)
     figure = new_figure(3.0 * num_columns + 0.8, 2.6 * num_rows) if figure is None else figure
-    scale = _colour_scale([value for of_bond in values for value in of_bond.values()])
+    scale = colour_scale([value for of_bond in values for value in of_bond.values()])
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -176,19 +112,6 @@ def _bond_values(molecule: Any, edge_index: Tensor, weight: Tensor) -> dict[int,
             )
         collected.setdefault(bond.GetIdx(), []).append(value)
     return {bond: sum(found) / len(found) for bond, found in collected.items()}
-
-
-def _colour_scale(shown: Sequence[float]) -> Any:
-    """A scale of colours from the least to the greatest value."""
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    low, high = min(shown, default=0.0), max(shown, default=0.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    visible = range(40, 256)  # the palest colours would vanish on white
-    return ScalarMappable(Normalize(low, high), ListedColormap(colormaps["YlOrRd"](visible)))
 
 
 def _picture(molecule: Any, colours: dict[int, tuple[float, ...]]) -> Any:
