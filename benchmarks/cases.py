@@ -79,6 +79,10 @@ class Case:
         """For JSON."""
         return asdict(self)
 
+    def output_shape(self, layer: str) -> tuple[int, int]:
+        """Of a layer."""
+        return self.num_nodes, self.heads * self.channels
+
     def inputs(self) -> list[Inputs]:
         """Its graphs with features, the same in every process."""
         return [self._input(seed) for seed in range(self.num_batches)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.results import Record
+from benchmarks.sets.cases import SetCase
 
 # Times faster than PyG forward, than PyG with backward, than the best peer with backward.
 SPEED = {
@@ -11,6 +12,7 @@ SPEED = {
     "GATv2Conv": (18.0, 11.0, 5.5),
     "TransformerConv": (10.0, 6.0, 4.5),
 }
+_PASSES = (("forward", "forward"), ("training", "forward + backward"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ def goals(records: Mapping[str, Record]) -> Iterator[Goal]:
         ("tiny", _tiny),
         ("yardstick", _yardstick),
         ("custom", _custom),
+        ("sets-ragged", _ragged_sets),
+        ("sets-equal", _equal_sets),
+        ("perceiver", _perceiver),
     ):
         if group in records:
             yield from of_group(records[group])
@@ -128,3 +133,39 @@ def _custom(record: Record) -> Iterator[Goal]:
     ratio = record.ratio("custom", "GATv2Conv", ("custom", "ours"), "training")
     if ratio is not None:
         yield Goal("a score of one's own over the layer, forward + backward", 1.2, ratio, "x")
+
+
+def _ragged_sets(record: Record) -> Iterator[Goal]:
+    for case in record.cases():
+        for layer in record.layers(case):
+            for what, title in _PASSES:
+                ratio = record.ratio(case, layer, ("pyg", "ours"), what)
+                if ratio is not None:
+                    told = f"{layer}, {case}: times faster than PyG, {title}"
+                    yield Goal(told, 2.5, ratio, "x", is_floor=True)
+            peak = record.median(case, layer, "ours", "peak")
+            result = record.find(case, layer, "ours")
+            if peak is not None and result is not None:
+                elements = SetCase.from_plain(result["case"]).num_bytes
+                told = f"{layer}, {case}: peak memory of a training step, of its elements'"
+                yield Goal(told, 16.0, peak / elements, "x")
+
+
+def _equal_sets(record: Record) -> Iterator[Goal]:
+    for case in record.cases():
+        for layer in record.layers(case):
+            for what, title in _PASSES:
+                ratio = record.ratio(case, layer, ("ours", "dense"), what)
+                if ratio is not None:
+                    yield Goal(f"{layer}, {case}: over a dense batch, {title}", 1.05, ratio, "x")
+
+
+def _perceiver(record: Record) -> Iterator[Goal]:
+    for layer in record.layers("points 1000000"):
+        most, fewer = (
+            record.median(f"points {count}", layer, "ours", "training")
+            for count in (1_000_000, 100_000)
+        )
+        if most is not None and fewer is not None:
+            told = f"{layer}: growth from 100,000 to 1,000,000 points, forward + backward"
+            yield Goal(told, 11.0, most / fewer, "x")

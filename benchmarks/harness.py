@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 from benchmarks.cases import Case
 from benchmarks.peers import MISSING, PEERS, WITHOUT_EDGE_FEATURES
+from benchmarks.sets.cases import SetCase
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of checksums, between peers that sum in different orders
@@ -126,7 +127,9 @@ class Harness:
         """Versions and threads of every worker that ran."""
         return {name: worker.ask("describe") for name, worker in self._workers.items()}
 
-    def contestants(self, case: Case, peers: Sequence[str] | None) -> list[tuple[str, str]]:
+    def contestants(
+        self, case: Case | SetCase, peers: Sequence[str] | None
+    ) -> list[tuple[str, str]]:
         """Layers and peers of a case, as far as their environments are there."""
         wanted = [peer for peer in case.peers if peers is None or peer in peers]
         return [
@@ -140,7 +143,7 @@ class Harness:
 
     def measure(
         self,
-        case: Case,
+        case: Case | SetCase,
         peers: Sequence[str] | None = None,
         rounds: int | None = None,
         say: Callable[[str], None] = lambda line: None,
@@ -199,7 +202,7 @@ class Harness:
 
     def first_calls(
         self,
-        case: Case,
+        case: Case | SetCase,
         peers: Sequence[str] | None = None,
         rounds: int | None = None,
         say: Callable[[str], None] = lambda line: None,
@@ -231,7 +234,7 @@ class Harness:
             say(f"{case.name}: {layer:16} {peer:12} {result['empty']} s, cached {result['cached']}")
         return results
 
-    def _first_calls(self, case: Case, layer: str, peer: str, folder: str) -> list[float]:
+    def _first_calls(self, case: Case | SetCase, layer: str, peer: str, folder: str) -> list[float]:
         variables = {"GRAPHATTN_CACHE": folder, "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor"}
         environment = self.environments[PEERS[peer].environment]
         path, plain = f"{folder}/weights.pt", case.plain()
@@ -245,7 +248,7 @@ class Harness:
     def _of(self, peer: str) -> Worker:
         return self.worker(PEERS[peer].environment)
 
-    def _peak(self, case: Case, layer: str, peer: str, path: str) -> int:
+    def _peak(self, case: Case | SetCase, layer: str, peer: str, path: str) -> int:
         # Larger pieces of memory then go back to the system as soon as they are freed, so that
         # what the warm-up left behind does not hide what the step needs.
         variables = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

@@ -8,6 +8,7 @@ from benchmarks.explanations import explanation
 from benchmarks.goals import goals
 from benchmarks.peers import PEERS
 from benchmarks.results import Record, read_records
+from benchmarks.sets.notes import SET_NOTES, SET_TITLES
 
 TITLES = {
     "reference": "A large graph",
@@ -22,6 +23,7 @@ TITLES = {
     "yardstick": "Generated against hand-written",
     "custom": "A score of one's own",
     "training": "Training on real graphs",
+    **SET_TITLES,
 }
 NOTES = {
     "reference": "169,343 nodes, 2,332,486 edges (source uniform, target ⌊N u²⌋, so with hubs), 64 "
@@ -45,6 +47,7 @@ NOTES = {
     "training": "Two layers with the published settings, dropout and Adam included. The share of "
     "attention is what a step takes above one with the linear maps alone: scores, softmax, sums, "
     "dropout of weights, self-loops, both ways.",
+    **SET_NOTES,
 }
 METHOD = """\
 Every number is a median of samples taken in turn (A B C A B C ...) within one run, and ratios are
@@ -93,11 +96,13 @@ def body(group: str, record: Record, folder: Path) -> Iterator[str]:
         yield _training_table(record)
     elif group == "stars":
         yield _star_table(record)
+    elif group == "perceiver":
+        yield _points_table(record)
     elif len(record.peers()) == 2 and len(record.results) == 2:
         yield _pair_table(record)
     else:
         yield _peer_table(record)
-    if group in ("reference", "yardstick"):
+    if group in ("reference", "yardstick", "sets-ragged"):
         yield "Peak memory of a training step:"
         yield peak_table(record)
 
@@ -126,7 +131,8 @@ def _peer_table(record: Record) -> str:
     rows = []
     for case in record.cases():
         for layer in record.layers(case):
-            name = layer if len(record.cases()) == 1 else case
+            told = [case] if len(record.cases()) > 1 else []
+            told += [layer] if len(record.layers(case)) > 1 or not told else []
             times, ratios = [], []
             for peer in peers:
                 both = [record.median(case, layer, peer, what) for what in ("forward", "training")]
@@ -136,7 +142,7 @@ def _peer_table(record: Record) -> str:
                     for what in ("forward", "training")
                 ]
                 ratios.append(" / ".join(_number(ratio) for ratio in both))
-            rows += [[name, *times], ["times ours", *ratios]]
+            rows += [[", ".join(told), *times], ["times ours", *ratios]]
     return markdown_table(["forward / forward + backward", *map(_title, peers)], rows)
 
 
@@ -186,6 +192,22 @@ def _growth_table(record: Record) -> str:
             rows.setdefault(edges, [f"{edges:,}"]).extend([_time(seconds), _number(ratio)])
     header = ["edges", "N fixed", "over half the edges", "N ∝ E", "over half the edges"]
     return markdown_table(header, list(rows.values()))
+
+
+def _points_table(record: Record) -> str:
+    layers = record.layers(record.cases()[0])
+    before: dict[str, list[float | None]] = {layer: [None, None] for layer in layers}
+    rows = []
+    for case in record.cases():
+        cells = []
+        for layer in layers:
+            now = [record.median(case, layer, "ours", what) for what in ("forward", "training")]
+            growth = [b / a if a and b else None for a, b in zip(before[layer], now, strict=True)]
+            cells += [" / ".join(map(_time, now)), " / ".join(map(_number, growth))]
+            before[layer] = now
+        rows.append([f"{int(case.split()[-1]):,}", *cells])
+    header = [title for layer in layers for title in (layer, "over a tenth")]
+    return markdown_table(["points, forward / forward + backward", *header], rows)
 
 
 def _compile_table(record: Record) -> str:

@@ -25,15 +25,17 @@ from typing import Any
 import torch
 
 from benchmarks import training
-from benchmarks.cases import GROUPS
+from benchmarks.cases import GROUPS, Case
 from benchmarks.harness import ROOT, Harness, environments
 from benchmarks.peers import PEERS
 from benchmarks.report import write_report
+from benchmarks.sets.cases import SET_GROUPS, SetCase
 from graphattn.training.records import surroundings
 
 TRAINING = "training"
-NAMES = (*GROUPS, TRAINING)
-SEEDS = "graphs: 0, 1, ..., one for each batch; weights: 0; cotangent: 1"
+CASES: dict[str, tuple[Case | SetCase, ...]] = {**GROUPS, **SET_GROUPS}
+NAMES = (*CASES, TRAINING)
+SEEDS = "graphs and sets: 0, 1, ..., one for each batch; weights: 0; cotangent: 1"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,7 +101,7 @@ def measure(group: str, peers: Sequence[str] | None, given: argparse.Namespace) 
         workers: dict[str, Any] = {}
     else:
         with Harness(environments(given.scatter, given.dgl), given.threads) as harness:
-            for case in GROUPS[group]:
+            for case in CASES[group]:
                 case = case.small() if given.quick else case
                 run = harness.first_calls if group == "compile" else harness.measure
                 results += run(case, peers, rounds, _say)

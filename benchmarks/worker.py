@@ -24,6 +24,7 @@ from torch import Tensor
 from benchmarks.cases import Case, Inputs
 from benchmarks.peers import PEERS
 from benchmarks.peers.contestant import Contestant
+from benchmarks.sets.cases import SetCase
 
 PACKAGES = ("graphattn", "torch", "torch_geometric", "torch_scatter", "dgl")
 Key = tuple[str, str]
@@ -34,7 +35,7 @@ WARM_STEPS, WARM_SECONDS = 5, 1.0
 class Running:
     """A contestant ready to be timed on a case."""
 
-    case: Case
+    case: Case | SetCase
     contestant: Contestant
     batches: list[Inputs]
     structures: list[Any]
@@ -95,14 +96,14 @@ class Worker:
 
     def weights(self, case: dict[str, Any], layer: str, path: str) -> None:
         """Writes the weights that every contestant of a layer takes."""
-        from benchmarks.peers.pyg import write_weights  # not in every environment
-
-        write_weights(layer, Case.from_plain(case), Path(path))
+        shape = _case(case)
+        home = "benchmarks.sets.layers" if isinstance(shape, SetCase) else "benchmarks.peers.pyg"
+        _imported(f"{home}:write_weights")(layer, shape, Path(path))
 
     def prepare(self, case: dict[str, Any], layer: str, peer: str, path: str) -> dict[str, Any]:
         """Builds a contestant, warms it up, and gives its checksum and the seconds that took."""
         start = time.perf_counter()
-        running = self.running[layer, peer] = self._ready(Case.from_plain(case), layer, peer, path)
+        running = self.running[layer, peer] = self._ready(_case(case), layer, peer, path)
         checksum = running.checksum()
         for _ in range(WARM_STEPS):
             if time.perf_counter() - start > WARM_SECONDS:
@@ -112,11 +113,12 @@ class Worker:
 
     def first_calls(self, case: dict[str, Any], layer: str, peer: str, path: str) -> list[float]:
         """Seconds of the first training step of a contestant, and of the second."""
-        running = self._ready(Case.from_plain(case), layer, peer, path)
+        running = self._ready(_case(case), layer, peer, path)
         return [running.step()[1], running.step()[1]]
 
-    def _ready(self, shape: Case, layer: str, peer: str, path: str) -> Running:
-        contestant = _build(peer)(layer, shape, torch.load(path, weights_only=True))
+    def _ready(self, shape: Case | SetCase, layer: str, peer: str, path: str) -> Running:
+        build = PEERS[peer].build_on_sets if isinstance(shape, SetCase) else PEERS[peer].build
+        contestant: Contestant = _imported(build)(layer, shape, torch.load(path, weights_only=True))
         for parameter in contestant.parameters:
             parameter.requires_grad_()
         if shape.name not in self.inputs:
@@ -126,9 +128,9 @@ class Worker:
             for x in batch.x:
                 x.requires_grad_()
         structures = [contestant.prepare(b.edge_index, shape.num_nodes) for b in batches]
-        width = shape.heads * shape.channels
         generator = torch.Generator().manual_seed(1)
-        cotangents = [torch.randn(shape.num_nodes, width, generator=generator) for _ in batches]
+        size = shape.output_shape(layer)
+        cotangents = [torch.randn(size, generator=generator) for _ in batches]
         return Running(shape, contestant, batches, structures, cotangents)
 
     def iterate(self, layer: str, peer: str) -> tuple[float, float]:
@@ -149,12 +151,15 @@ class Worker:
         torch.compiler.reset()
 
 
-def _build(peer: str) -> Callable[[str, Case, dict[str, Tensor]], Contestant]:
-    module, _, function = PEERS[peer].build.partition(":")
-    build: Callable[[str, Case, dict[str, Tensor]], Contestant] = getattr(
-        importlib.import_module(module), function
-    )
-    return build
+def _case(plain: dict[str, Any]) -> Case | SetCase:
+    return SetCase.from_plain(plain) if "num_sets" in plain else Case.from_plain(plain)
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    """A function of a module that not every environment can import."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _status(name: str) -> int:

@@ -64,15 +64,27 @@ def dot_product_attention(
         return out
     if all(size == first for size in sizes):
         dense = (x.unflatten(0, (len(sizes), -1)).transpose(1, 2) for x in (query, key, value))
-        return F.scaled_dot_product_attention(*dense).transpose(1, 2).flatten(0, 1)
+        return _of_one_width(*dense).transpose(1, 2).flatten(0, 1)
     parts = [x.split(list(own)) for x, own in zip((query, key, value), _splits(sizes), strict=True)]
     small = [number for number, many in enumerate(is_large) if not many]
     found = dict(zip(small, _together(blocks, small, parts), strict=True))
     for number, many in enumerate(is_large):
         if many:
             own = (part[number].transpose(0, 1).unsqueeze(0) for part in parts)  # (1, H, n, C)
-            found[number] = F.scaled_dot_product_attention(*own).squeeze(0).transpose(0, 1)
+            found[number] = _of_one_width(*own).squeeze(0).transpose(0, 1)
     return torch.cat([found[number] for number in range(len(sizes))])
+
+
+def _of_one_width(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """PyTorch's own attention, ``(B, H, n, D)``; it keeps all pairs if values are not as wide."""
+    if query.shape[-1] == value.shape[-1]:
+        return F.scaled_dot_product_attention(query, key, value)
+    width = max(query.shape[-1], value.shape[-1])
+    # Zeros beside a query and a key change no product.
+    scale = query.shape[-1] ** -0.5
+    query, key, wide = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, value))
+    out = F.scaled_dot_product_attention(query, key, wide, scale=scale)
+    return out[..., : value.shape[-1]]
 
 
 def _splits(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:

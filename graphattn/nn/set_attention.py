@@ -70,12 +70,13 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
 
     def _attended(self, x: Tensor, y: Tensor, blocks: Blocks) -> Tensor:
         attention: Any = self.attn
-        weights = attention.in_proj_weight.chunk(3)
-        biases = attention.in_proj_bias.chunk(3)
-        query, key, value = (
-            F.linear(elements, weight, bias).unflatten(-1, (self.heads, -1))
-            for elements, weight, bias in zip((x, y, y), weights, biases, strict=True)
-        )
+        weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, x.shape[-1]
+        if x is y:  # one product of three times the width is faster than three
+            mapped = F.linear(x, weight, bias).chunk(3, -1)
+        else:
+            read = F.linear(y, weight[width:], bias[width:]).chunk(2, -1)
+            mapped = (F.linear(x, weight[:width], bias[:width]), *read)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in mapped)
         dropout = self.dropout if self.training else 0.0
         out = dot_product_attention(blocks, query, key, value, dropout)
         projected: Tensor = attention.out_proj(out.flatten(1))

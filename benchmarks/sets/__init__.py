@@ -1,0 +1,1 @@
+"""Attention on sets against its peers: cases, contestants and weights."""
