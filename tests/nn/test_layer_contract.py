@@ -12,6 +12,11 @@ from torch.nn import functional as F
 
 from graphattn import testing
 from graphattn.nn import GATConv, GATv2Conv, TransformerConv
+from graphattn.nn.exphormer_layer import ExphormerLayer
+from graphattn.nn.gated_gcn_layer import GatedGCNLayer
+from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
+from graphattn.nn.grit_layer import GRITLayer
+from graphattn.nn.san_layer import SANLayer
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GATConv": lambda: GATConv(4, 3, heads=2, edge_dim=2),
@@ -23,7 +28,29 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "TransformerConv": lambda: TransformerConv(4, 3, heads=2, edge_dim=2),
     "TransformerConv with a gate": lambda: TransformerConv(4, 3, heads=2, edge_dim=2, beta=True),
 }
+# These have no weights to return, and edge features as wide as nodes; here they return nodes alone.
+TRANSFORMERS: dict[str, Callable[[], Callable[..., Any]]] = {
+    "GraphTransformerLayer": lambda: GraphTransformerLayer(4, 2),
+    "GraphTransformerLayer, clamped": lambda: GraphTransformerLayer(4, 2, clamp=5.0),
+    "GatedGCNLayer": lambda: GatedGCNLayer(4),
+    "ExphormerLayer": lambda: ExphormerLayer(4, 2, edge_dim=4),
+    "GRITLayer": lambda: GRITLayer(4, 2, scales_by_degree=False),
+    "SANLayer": lambda: OfSigns(SANLayer(4, 2)),
+}
 NUM_NODES, NUM_EDGES = 9, 30
+
+
+class OfSigns(nn.Module):
+    """SAN with edges that are real where their first feature is positive."""
+
+    def __init__(self, layer: SANLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        result: Tensor = self.layer(x, edge_index, edge_attr, edge_attr[:, 0] > 0)
+        return result
+
 
 Graph = tuple[Tensor, Tensor, Tensor]
 
@@ -42,22 +69,37 @@ def graph() -> Graph:
     return torch.randn(NUM_NODES, 4).double(), edge_index, torch.randn(NUM_EDGES, 2).double()
 
 
+PROMISES = [
+    testing.assert_renaming_renames_outputs,
+    testing.assert_order_of_edges_is_free,
+    testing.assert_graphs_do_not_mix,
+    testing.assert_nodes_see_their_sources_only,
+]
+
+
 @pytest.mark.parametrize("with_features", [True, False])
-@pytest.mark.parametrize(
-    "promise",
-    [
-        testing.assert_renaming_renames_outputs,
-        testing.assert_order_of_edges_is_free,
-        testing.assert_graphs_do_not_mix,
-        testing.assert_nodes_see_their_sources_only,
-    ],
-)
+@pytest.mark.parametrize("promise", PROMISES)
 def test_what_every_layer_on_graphs_promises(
     promise: Callable[..., None], with_features: bool, layer: nn.Module, graph: Graph
 ) -> None:
     if not with_features and isinstance(layer, TransformerConv):
         layer.lin_edge = None  # with a map for them, it asks for features
     promise(layer, *(graph if with_features else graph[:2]))
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_what_every_graph_transformer_promises(
+    promise: Callable[..., None], name: str, graph: Graph
+) -> None:
+    made: Any = TRANSFORMERS[name]()
+    made.double().eval()
+
+    def nodes(x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        result = made(x, edge_index, edge_attr)
+        return result[0] if isinstance(result, tuple) else result
+
+    promise(nodes, *graph[:2], torch.randn(NUM_EDGES, 4).double())
 
 
 def test_the_public_assertions_can_fail(graph: Graph) -> None:
