@@ -7,8 +7,10 @@ kept:
 
     python examples/multiple_instance.py --dataset musk1 --seeds 5
 
-Their network, epochs, learning rate and weight decay; but Adam for gradient descent with momentum,
-eight bags a step for one, and one of the nine folds that are not tested chooses the epoch.
+Their learning rates and weight decays, as the code of rohban-lab/MILFormer reads them from their
+supplement, on the network of Wang et al., "Revisiting Multiple Instance Neural Networks", 2018. But
+Adam for gradient descent with momentum, eight bags a step for one, dropout after every layer, and
+one of the nine folds that are not tested chooses the epoch.
 """
 
 import argparse
