@@ -113,7 +113,7 @@ _RAGGED = SetCase(
     smallest=10,
     largest=2000,
     layers=BLOCKS,
-    peers=("ours", "pyg", "pyg-compile", "pyg-buckets", "nested"),
+    peers=("ours", "pyg", "pyg-compile", "pyg-buckets"),
     has_peak=True,
 )
 _POINTS = (1000, 10_000, 100_000, 1_000_000)

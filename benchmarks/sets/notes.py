@@ -10,8 +10,9 @@ SET_NOTES = {
     "sets-ragged": "64 sets of 10 to 2,000 elements (log-uniform), 128 channels, 4 heads, 32 "
     "induced points. PyG's padding is what its aggregation does: `to_dense_batch` to the largest "
     "set, and a mask. *By size* calls the same block once for the sets of each power of two, "
-    "padded to the largest of them. Nested tensors are PyTorch's, in the jagged layout. One tensor "
-    "with a number for each pair and head would take 32 times the memory of the elements.",
+    "padded to the largest of them. PyTorch's nested tensors are left out (`--peers nested`): on a "
+    "CPU their attention keeps all pairs, and asked for more than 20 GB. One tensor with a number "
+    "for each pair and head would take 32 times the memory of the elements.",
     "sets-equal": "64 sets, 128 channels, 4 heads, 32 induced points: what ragged sets cost where "
     "nothing is ragged, against the block as one would write it with PyTorch's "
     "`scaled_dot_product_attention` on a dense batch without masks, and PyG's, which has masks.",
