@@ -47,7 +47,7 @@ _FUNCTIONS = {
     "sinh": "std::sinh",
     "sqrt": "std::sqrt",
     "tan": "std::tan",
-    "tanh": "std::tanh",
+    "tanh": "hyperbolic_tangent",
     "trunc": "std::trunc",
 }
 _EXPRESSIONS = {

@@ -1,4 +1,4 @@
-"""The exponential of generated C++ against float64, over every exponent of float32."""
+"""The exponential and tanh of generated C++ against float64, over every exponent of float32."""
 
 import ctypes
 import math
@@ -17,6 +17,10 @@ extern "C" void exp_all_f32(const float* input, float* output, long count) {
 #pragma omp simd
   for (long i = 0; i < count; ++i) output[i] = exp_f32(input[i]);
 }
+extern "C" void tanh_all_f32(const float* input, float* output, long count) {
+#pragma omp simd
+  for (long i = 0; i < count; ++i) output[i] = tanh_f32(input[i]);
+}
 extern "C" void exp_all_f64(const double* input, double* output, long count) {
   for (long i = 0; i < count; ++i) output[i] = exp_f64(input[i]);
 }
@@ -27,9 +31,12 @@ HALF_OF_LEAST_FLOAT = 2.0**-150
 
 
 def exponential(x: Tensor) -> Tensor:
+    return applied("exp_all_f32" if x.dtype == torch.float32 else "exp_all_f64", x)
+
+
+def applied(name: str, x: Tensor) -> Tensor:
     output = torch.full_like(x, math.nan)
-    library = load(SOURCE)
-    function = library.exp_all_f32 if x.dtype == torch.float32 else library.exp_all_f64
+    function = load(SOURCE)[name]
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
     function(x.data_ptr(), output.data_ptr(), x.numel())
     return output
@@ -82,3 +89,18 @@ def test_float64_is_the_exponential_of_the_standard_library() -> None:
     x = torch.linspace(-740, 700, 1001, dtype=torch.float64)
     expected = torch.tensor([math.exp(value) for value in x.tolist()], dtype=torch.float64)
     torch.testing.assert_close(exponential(x), expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("end", [1e-3, 0.625, 1.0, 20.0])
+def test_tanh_is_accurate(end: float) -> None:
+    x = torch.linspace(-end, end, 1_000_001)
+    error = (applied("tanh_all_f32", x).double() / x.double().tanh() - 1).abs()
+    assert error[x != 0].max().item() < 1.5e-7
+
+
+def test_tanh_of_zeros_denormals_infinities_and_nan() -> None:
+    x = torch.tensor([-0.0, 0.0, 2.0**-149, math.inf, -math.inf, 3e38, math.nan])
+    output = applied("tanh_all_f32", x)
+    assert output[:6].tolist() == [0.0, 0.0, 2.0**-149, 1.0, -1.0, 1.0]
+    assert math.copysign(1, output[0].item()) == -1
+    assert output[6].isnan()
