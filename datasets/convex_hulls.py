@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from scipy.spatial import ConvexHull  # type: ignore[import-untyped]
 from torch import Tensor
 
 
@@ -37,7 +38,6 @@ def convex_hulls(
 
     Raises:
         ValueError: If ``num_sets`` is negative or ``num_points`` is under 3.
-        ImportError: If SciPy, which finds the hulls, is not installed.
 
     Source: Vinyals, Fortunato and Jaitly, "Pointer Networks", NeurIPS 2015. They draw points in the
         same way and publish the sets that they drew; these are others.
@@ -46,10 +46,6 @@ def convex_hulls(
         raise ValueError(
             f"num_sets must be at least 0 and num_points at least 3, got {num_sets}, {num_points}"
         )
-    try:
-        from scipy.spatial import ConvexHull  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImportError("convex hulls need SciPy: pip install scipy") from error
     points = torch.rand(num_sets, num_points, 2, generator=generator)
     # Of points in the plane, SciPy gives the corners counter-clockwise.
     corners = [

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from scipy.io import loadmat  # type: ignore[import-untyped]
 from torch import Tensor
 
 from graphattn.datasets.files import find
@@ -97,7 +98,6 @@ def mil(name: str) -> Bags:
     Raises:
         ValueError: If the name is not one of the four.
         FileNotFoundError: If the files are neither there nor to be had; says what to put where.
-        ImportError: If SciPy, which reads the files, is not installed.
 
     Source: Dietterich, Lathrop and Lozano-Pérez, "Solving the Multiple Instance Problem with
         Axis-Parallel Rectangles", Artificial Intelligence 1997 (Musk, UCI, CC BY 4.0); Andrews,
@@ -106,10 +106,6 @@ def mil(name: str) -> Bags:
     """
     if name not in FILES:
         raise ValueError(f"name must be one of {sorted(FILES)}, got {name!r}")
-    try:
-        from scipy.io import loadmat  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ImportError("multiple-instance data need SciPy: pip install scipy") from error
     parts = []
     for file, variable in zip(FILES[name], ("X", "Bag2", "bagI"), strict=True):
         path = find(f"mil/{file}", f"{ADDRESS}/{file}", SHA256[file])

@@ -213,7 +213,7 @@ class Graphs:
             ``scipy.sparse.csr_array``, ``(n, n)``, from row to column; the weights of edges between
             the same nodes add up.
         """
-        from scipy.sparse import csr_array  # type: ignore[import-untyped]  # optional dependency
+        from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
         edges, size = self.edges_of(number), self.sizes[number]
         source, target = (self.edge_index[:, edges] - self.ptr[number]).cpu().numpy()

@@ -30,7 +30,7 @@ def shortest_path_distances(
     Source: Ying et al., "Do Transformers Really Perform Badly for Graph Representation?"
         (Graphormer), NeurIPS 2021.
     """
-    from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]  # optional dependency
+    from scipy.sparse.csgraph import dijkstra  # type: ignore[import-untyped]
 
     check_graphs(graphs)
     if max_distance < 0 or unreachable < 0:

@@ -10,7 +10,7 @@ from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
 from graphattn.nn.elements import check_floating, check_sets
 
-# Sets with more pairs go through PyTorch's own attention one by one: its blocked products are
+# Sets with more pairs go through PyTorch's own attention, by their size: its blocked products are
 # faster than a walk over the pairs from about 24 by 24 on, where a call no longer costs more than
 # that walk (measured forward and backward, 4 and 8 heads of 8 to 32 channels).
 _MANY_PAIRS = 600
@@ -37,9 +37,9 @@ def dot_product_attention(
     .. math::
         \mathrm{out}_i = \textstyle\sum_j \operatorname{softmax}_j(q_i \cdot k_j / \sqrt{C}) \, v_j
 
-    Nothing of the size of all pairs is kept, in either direction. Sets of one size go through
-    PyTorch's ``scaled_dot_product_attention`` together, large ones one by one, and small ones
-    together through the compiled program; so do all of them with dropout, which is drawn there.
+    Nothing of the size of all pairs is kept, in either direction. Large sets go through PyTorch's
+    ``scaled_dot_product_attention``, all of one size together, and small ones together through the
+    compiled program; so do all of them with dropout, which is drawn there.
 
     Args:
         blocks: The sets.
@@ -68,10 +68,13 @@ def dot_product_attention(
     parts = [x.split(list(own)) for x, own in zip((query, key, value), _splits(sizes), strict=True)]
     small = [number for number, many in enumerate(is_large) if not many]
     found = dict(zip(small, _together(blocks, small, parts), strict=True))
+    of_size: dict[tuple[int, int], list[int]] = {}
     for number, many in enumerate(is_large):
         if many:
-            own = (part[number].transpose(0, 1).unsqueeze(0) for part in parts)  # (1, H, n, C)
-            found[number] = _of_one_width(*own).squeeze(0).transpose(0, 1)
+            of_size.setdefault(sizes[number], []).append(number)
+    for numbers in of_size.values():
+        own = (torch.stack([part[number] for number in numbers]).transpose(1, 2) for part in parts)
+        found.update(zip(numbers, _of_one_width(*own).transpose(1, 2), strict=True))  # (n, H, D)
     return torch.cat([found[number] for number in range(len(sizes))])
 
 

@@ -26,7 +26,7 @@ def hop_edges(edge_index: Tensor, num_nodes: int, num_hops: int) -> Tensor:
         IndexError: If an index is out of range.
     """
     import numpy as np
-    from scipy import sparse  # type: ignore[import-untyped]  # optional dependency
+    from scipy import sparse  # type: ignore[import-untyped]
 
     if num_hops < 0:
         raise ValueError(f"num_hops must not be negative, got {num_hops}")

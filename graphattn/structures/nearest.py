@@ -47,7 +47,7 @@ def nearest_edges(position: Tensor, ptr: Tensor, k: int, *, self_loops: bool = F
 
 def _nearest(points: Tensor, k: int, self_loops: bool) -> Tensor:
     """Of one graph, ``(2, E)``."""
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]  # optional dependency
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
     size = points.shape[0]
     wanted = min(k if self_loops else k + 1, size)
