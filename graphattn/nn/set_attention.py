@@ -68,14 +68,39 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         result: Tensor = super().forward(x, y, x_mask, y_mask)
         return result
 
+    def of_seeds(self, seeds: Tensor, y: Tensor, blocks: Blocks) -> Tensor:
+        """The block for queries that all sets share; they are mapped once, not once a set.
+
+        Args:
+            seeds: ``(K, channels)``.
+            y: ``(M, channels)``.
+            blocks: ``K`` queries for each set.
+
+        Returns:
+            ``(S * K, channels)``.
+        """
+        query = self._query(seeds).repeat(blocks.num_sets, 1)
+        attended = self._sum(blocks, query, *self._key_and_value(y))
+        return self._finished(seeds.repeat(blocks.num_sets, 1) + attended)
+
     def _attended(self, x: Tensor, y: Tensor, blocks: Blocks) -> Tensor:
-        attention: Any = self.attn
-        weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, x.shape[-1]
         if x is y:  # one product of three times the width is faster than three
-            mapped = F.linear(x, weight, bias).chunk(3, -1)
-        else:
-            read = F.linear(y, weight[width:], bias[width:]).chunk(2, -1)
-            mapped = (F.linear(x, weight[:width], bias[:width]), *read)
+            attention: Any = self.attn
+            mapped = F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, -1)
+            return self._sum(blocks, *mapped)
+        return self._sum(blocks, self._query(x), *self._key_and_value(y))
+
+    def _query(self, x: Tensor) -> Tensor:
+        attention, width = self.attn, self.channels
+        return F.linear(x, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
+
+    def _key_and_value(self, y: Tensor) -> tuple[Tensor, ...]:
+        attention, width = self.attn, self.channels
+        mapped = F.linear(y, attention.in_proj_weight[width:], attention.in_proj_bias[width:])
+        return mapped.chunk(2, -1)
+
+    def _sum(self, blocks: Blocks, *mapped: Tensor) -> Tensor:
+        attention: Any = self.attn
         query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in mapped)
         dropout = self.dropout if self.training else 0.0
         out = dot_product_attention(blocks, query, key, value, dropout)
@@ -167,7 +192,7 @@ class InducedSetAttentionBlock(pyg.InducedSetAttentionBlock):
             dense: Tensor = super().forward(x, mask)
             return dense
         read = blocks.seeds(self.ind.shape[1])
-        h = self.mab1(_for_each_set(self.ind, blocks), x, blocks=read)
+        h = self.mab1.of_seeds(self.ind[0], x, read)
         attended: Tensor = self.mab2(x, h, blocks=read.transposed())
         return attended
 
@@ -216,10 +241,5 @@ class PoolingByMultiheadAttention(pyg.PoolingByMultiheadAttention):
             dense: Tensor = super().forward(x, mask)
             return dense
         count = self.seed.shape[1]
-        seeds = _for_each_set(self.seed, blocks)
-        pooled: Tensor = self.mab(seeds, self.lin(x).relu(), blocks=blocks.seeds(count))
+        pooled = self.mab.of_seeds(self.seed[0], self.lin(x).relu(), blocks.seeds(count))
         return pooled.unflatten(0, (-1, count))
-
-
-def _for_each_set(points: Tensor, blocks: Blocks) -> Tensor:
-    return points.expand(blocks.num_sets, -1, -1).flatten(0, 1)
