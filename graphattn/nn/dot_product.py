@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
-from graphattn.nn.elements import check_floating, check_sets
+from graphattn.nn.elements import check_attention
 
 # Sets with more pairs go through PyTorch's own attention, by their size: its blocked products are
 # faster than a walk over the pairs from about 24 by 24 on, where a call no longer costs more than
@@ -55,7 +55,7 @@ def dot_product_attention(
         TypeError: If an input is no floating-point tensor.
         ValueError: If a shape does not fit the sets.
     """
-    _check(blocks, query, key, value)
+    check_attention(query, key, value, blocks)
     sizes = list(zip(blocks.target_sizes, blocks.source_sizes, strict=True))
     first = sizes[0] if sizes else (0, 0)
     is_large = [queries * keys > _MANY_PAIRS for queries, keys in sizes]
@@ -108,15 +108,3 @@ def _together(
     borders = (torch.tensor([0, *own]).cumsum(0).to(blocks.device) for own in sizes)
     out: Tensor = attend(Blocks.from_ptr(*borders), query=query, key=key, value=value)
     return out.split(sizes[0])
-
-
-def _check(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> None:
-    check_sets(blocks)
-    rows = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
-    for (name, size), x in zip(rows.items(), (query, key, value), strict=True):
-        check_floating(name, x)
-        if x.ndim != 3 or x.shape[0] != size:
-            raise ValueError(f"{name} must be ({size}, H, C), got {tuple(x.shape)}")
-    if query.shape[1:] != key.shape[1:] or key.shape[1] != value.shape[1]:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (query, key, value))
-        raise ValueError(f"query, key and value must have as many heads and channels, got {shapes}")

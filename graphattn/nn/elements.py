@@ -66,3 +66,27 @@ def check_heads(channels: int, heads: int) -> None:
     """Refuses a number of heads that does not divide the channels, with a ValueError."""
     if heads < 1 or channels % heads:
         raise ValueError(f"heads must divide channels = {channels}, got {heads}")
+
+
+def check_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> None:
+    """Refuses queries, keys and values that do not fit the sets or one another.
+
+    Args:
+        query: ``(N, H, C)``.
+        key: ``(M, H, C)``.
+        value: ``(M, H, D)``.
+        blocks: Sets of ``N`` queries and ``M`` keys.
+
+    Raises:
+        TypeError: If one is no floating-point tensor, or ``blocks`` no ``Blocks``.
+        ValueError: If a shape does not fit.
+    """
+    check_sets(blocks)
+    rows = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
+    for (name, size), x in zip(rows.items(), (query, key, value), strict=True):
+        check_floating(name, x)
+        if x.ndim != 3 or x.shape[0] != size:
+            raise ValueError(f"{name} must be ({size}, H, C), got {tuple(x.shape)}")
+    if query.shape[1:] != key.shape[1:] or key.shape[1] != value.shape[1]:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (query, key, value))
+        raise ValueError(f"query, key and value must have as many heads and channels, got {shapes}")

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce.op import segment_expand, segment_reduce
 from graphattn.kernels.segment_softmax.op import segment_softmax
-from graphattn.nn.elements import check_floating, check_sets
+from graphattn.nn.elements import check_attention
 from graphattn.nn.set_products import SetTiles
 
 
@@ -54,24 +54,6 @@ def in_float32(
     with torch.autocast(query.device.type, enabled=False):
         out = attend(query.to(wide), key.to(wide), value.to(wide), blocks)
     return out.to(dtype)
-
-
-def check_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> None:
-    """Refuses queries, keys and values that do not fit the sets or one another.
-
-    Raises:
-        TypeError: See ``LinearSetAttention``.
-        ValueError: See ``LinearSetAttention``.
-    """
-    check_sets(blocks)
-    rows = {"query": blocks.num_targets, "key": blocks.num_sources, "value": blocks.num_sources}
-    for (name, size), x in zip(rows.items(), (query, key, value), strict=True):
-        check_floating(name, x)
-        if x.ndim != 3 or x.shape[0] != size:
-            raise ValueError(f"{name} must be ({size}, H, C), got {tuple(x.shape)}")
-    if query.shape[1:] != key.shape[1:] or key.shape[1] != value.shape[1]:
-        shapes = ", ".join(str(tuple(x.shape)) for x in (query, key, value))
-        raise ValueError(f"query, key and value must have as many heads and channels, got {shapes}")
 
 
 def key_counts(blocks: Blocks, like: Tensor) -> Tensor:
