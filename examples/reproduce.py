@@ -140,7 +140,7 @@ def _how(table: Table, records_by_row: dict[Row, list[dict[str, Any]]]) -> list[
     versions = sorted({f"{k} {v}" for record in records for k, v in record["versions"].items()})
     command = f"python examples/{table.script}"
     calls = [
-        f"{command} {row.arguments} --seeds {len(found)}"
+        " ".join([command, *row.arguments.split(), f"--seeds {len(found)}"])
         for row, found in records_by_row.items()
         if found
     ]
