@@ -40,7 +40,7 @@ def number_sequences(
         raise ValueError(
             f"num_sequences and length must be at least 0, got {num_sequences}, {length}"
         )
-    if not bound > (0.0 if outside is None else outside):
+    if not bound > max(0.0, outside or 0.0):
         raise ValueError(f"bound must be above 0 and outside, got {bound}, {outside}")
     ends = bound * (2 * torch.rand(num_sequences, 2, generator=generator) - 1)
     while outside is not None and (seen := (ends.abs() <= outside).all(dim=1)).any():

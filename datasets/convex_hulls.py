@@ -87,7 +87,10 @@ def polygon_area(corners: Tensor) -> Tensor:
         ValueError: If the shape does not fit.
     """
     _check_corners(corners)
-    return _cross(corners, corners.roll(-1, dims=-2)).sum(-1).abs() / 2
+    # From the first corner, lest products of far places cancel.
+    apart = corners.double() - corners[..., :1, :].double()
+    area = _cross(apart, apart.roll(-1, dims=-2)).sum(-1).abs() / 2
+    return area.to(corners.dtype)
 
 
 def is_simple(corners: Tensor) -> Tensor:

@@ -56,10 +56,14 @@ def derived(
     return result
 
 
+# What PyTorch and pickle raise, over bytes that were never theirs too.
+_UNREADABLE = (RuntimeError, OSError, EOFError, LookupError, AttributeError, ValueError, TypeError)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         kept = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (*_UNREADABLE, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read ({error}): delete it, try again") from error
     if not isinstance(kept, dict) or set(kept) != {"settings", "result"}:
         raise ValueError(f"{path} must hold settings and a result: delete it, try again")

@@ -69,7 +69,8 @@ class Graphs:
     Raises:
         TypeError: If ``edge_index`` or ``ptr`` is no integer tensor, or ``edge_weight`` no tensor
             of numbers.
-        ValueError: If a shape is wrong, ``ptr`` does not rise, or an edge joins two graphs.
+        ValueError: If a shape is wrong, ``ptr`` does not rise, an edge joins two graphs, or a
+            weight is negative or not finite.
         IndexError: If an edge ends outside of the graphs.
     """
 
@@ -86,6 +87,8 @@ class Graphs:
         if edge_weight.shape != (num_edges,):
             raise ValueError(f"edge_weight must be ({num_edges},), got {tuple(edge_weight.shape)}")
         self.edge_weight = edge_weight.detach().to(torch.float64)
+        if not bool(((self.edge_weight >= 0) & self.edge_weight.isfinite()).all()):
+            raise ValueError("edge_weight must be finite and not negative")
         ends = self.graph_of_node[self.edge_index]  # (2, E)
         if bool((ends[0] != ends[1]).any()):
             edge = int((ends[0] != ends[1]).nonzero()[0])
@@ -113,8 +116,10 @@ class Graphs:
 
         Raises:
             ValueError: If one has no ``edge_index``, or only some have ``edge_weight``.
+            IndexError: If an edge ends outside of its graph.
         """
         indices, weights, borders, start = [], [], [torch.zeros(1, dtype=torch.int64)], 0
+        counts: list[tuple[int, int]] = []  # edges and nodes
         for graph in data:
             if getattr(graph, "edge_index", None) is None or graph.num_nodes is None:
                 raise ValueError(f"data must have edge_index and num_nodes, got {graph}")
@@ -125,12 +130,14 @@ class Graphs:
             own = torch.tensor([graph.num_nodes]) if ptr is None else ptr[1:]
             borders.append(own + start)
             start += graph.num_nodes
+            counts.append((graph.edge_index.shape[1], graph.num_nodes))
         if weights and len(weights) != len(indices):
             raise ValueError(
                 f"all graphs must have edge_weight or none, got {len(weights)} of {len(indices)}"
             )
         edge_index = torch.cat(indices, 1) if indices else torch.zeros(2, 0, dtype=torch.int64)
         ptr = torch.cat([border.to(edge_index.device) for border in borders])
+        _check_own(edge_index, counts)
         return cls(edge_index, ptr, torch.cat(weights) if weights else None)
 
     @property
@@ -217,7 +224,9 @@ class Graphs:
 
         edges, size = self.edges_of(number), self.sizes[number]
         source, target = (self.edge_index[:, edges] - self.ptr[number]).cpu().numpy()
-        return csr_array((weight[edges].cpu().numpy(), (source, target)), shape=(size, size))
+        matrix = csr_array((weight[edges].cpu().numpy(), (source, target)), shape=(size, size))
+        matrix.eliminate_zeros()  # an edge without weight joins nothing
+        return matrix
 
     @cached_property
     def _by_graph(self) -> tuple[Tensor, list[int]]:
@@ -250,3 +259,19 @@ def check_graphs(graphs: Graphs) -> None:
     """Refuses what is no ``Graphs``, with a TypeError."""
     if not isinstance(graphs, Graphs):
         raise TypeError(f"graphs must be a graphattn.graphs.Graphs, got {type(graphs).__name__}")
+
+
+def _check_own(edge_index: Tensor, counts: list[tuple[int, int]]) -> None:
+    """Refuses edges of a graph that would end in the one beside it."""
+    edges, nodes = torch.tensor(counts, dtype=torch.int64).view(-1, 2).to(edge_index.device).T
+    last = nodes.cumsum(0).repeat_interleave(edges, output_size=edge_index.shape[1])
+    first = last - nodes.repeat_interleave(edges, output_size=edge_index.shape[1])
+    is_outside = ((edge_index < first) | (edge_index >= last)).any(0)
+    if bool(is_outside.any()):
+        edge = int(is_outside.nonzero()[0])
+        ends = (edge_index[:, edge] - first[edge]).tolist()
+        graph = int(torch.searchsorted(edges.cumsum(0), edge, right=True))
+        raise IndexError(
+            f"edge_index of graph {graph} must lie in [0, num_nodes = {int(nodes[graph])}),"
+            f" got an edge from {ends[0]} to {ends[1]}"
+        )

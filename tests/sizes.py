@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 class LargestTensor(TorchDispatchMode):
     """While it is active, the number of elements of the largest tensor that is made.
 
-    Views, such as ``expand`` gives, count by what they show, and so are found as well.
+    Views, such as ``expand`` gives, count by what they show, and so are found as well. So are the
+    stand-ins without data that programs are recorded with: record them before.
     """
 
     def __init__(self) -> None:

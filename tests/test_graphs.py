@@ -106,6 +106,16 @@ BAD: dict[str, tuple[tuple[Any, ...], type[Exception], str]] = {
     "borders of another type": ((EDGES, torch.tensor([0.0, 2.0])), TypeError, "int64"),
     "edges of another type": ((EDGES.float(), torch.tensor([0, 2])), TypeError, "edge_index"),
     "too few weights": ((EDGES, torch.tensor([0, 2]), torch.ones(1)), ValueError, "must be (2,)"),
+    "weights below zero": (
+        (EDGES, torch.tensor([0, 2]), torch.tensor([1.0, -1.0])),
+        ValueError,
+        "not negative",
+    ),
+    "weights that are no numbers": (
+        (EDGES, torch.tensor([0, 2]), torch.tensor([1.0, torch.nan])),
+        ValueError,
+        "finite",
+    ),
     "no weights": ((EDGES, torch.tensor([0, 2]), [1.0, 1.0]), TypeError, "real numbers"),
 }
 
@@ -121,3 +131,10 @@ def test_bad_input_is_refused(name: str) -> None:
 def test_data_without_edges_are_refused() -> None:
     with pytest.raises(ValueError, match="must have edge_index"):
         Graphs.from_data(Data(x=torch.rand(3, 2)))
+
+
+def test_edges_that_would_end_in_the_graph_beside_are_refused() -> None:
+    graphs = [Data(num_nodes=2, edge_index=EDGES), Data(num_nodes=3, edge_index=EDGES + 2)]
+    Graphs.from_data_list(graphs[:1])
+    with pytest.raises(IndexError, match=r"graph 1 must lie in \[0, num_nodes = 3\), got an edge"):
+        Graphs.from_data_list([*graphs, Data(num_nodes=9, edge_index=EDGES)])

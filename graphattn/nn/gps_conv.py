@@ -18,7 +18,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
     r"""Message passing on the edges beside attention among all nodes of a graph.
 
     A drop-in for ``torch_geometric.nn.GPSConv``: the same arguments, parameters and results, but
-    that nothing is padded. Two things follow. With ``attn_kwargs={"dropout": p}``, weights are
+    that nothing is padded. Two things follow. With ``attn_kwargs={"dropout": p}``, what it drops is
     dropped with the same probability, and by other random numbers. And
     ``attn_type="performer"`` gives every graph what PyTorch Geometric gives it alone; there, the
     padding of a batch counts in the denominator, so that a graph's result depends on the largest
@@ -30,8 +30,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
         x_i' = \mathrm{Norm}\bigl(a_i + b_i + \mathrm{MLP}(a_i + b_i)\bigr)
 
     Where the attention is a module of another kind or has hooks, which want to be called, PyTorch
-    Geometric's own padded path is taken. Inside ``torch.compile`` the attention stays out of the
-    graph, which breaks there in two.
+    Geometric's own padded path is taken, which knows no ``conv`` that returns edges. Inside
+    ``torch.compile`` the attention stays out of the graph, which breaks there in two.
 
     Args:
         channels: Width of the node features.
@@ -57,7 +57,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
           as ``edge_attr``, go to ``conv``
 
     Raises:
-        TypeError: If ``x`` is no floating-point tensor, or ``batch`` not int64.
+        TypeError: If ``x`` is no floating-point tensor, ``batch`` not int64, or ``conv`` returns
+            something else.
         ValueError: If a shape does not fit, ``batch`` is not sorted, or ``attn_type`` is unknown.
 
     Source: Rampášek et al., "Recipe for a General, Powerful, Scalable Graph Transformer", NeurIPS
@@ -81,7 +82,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         if self.conv is not None:  # first, as there: dropout then draws the same numbers
             passed = self.conv(x, edge_index, **kwargs)
             if isinstance(passed, tuple):
-                passed, edge_attr = passed
+                passed, edge_attr = _nodes_and_edges(passed)
                 parts.append(self._normed(self.norm1, passed, graph_of))
             else:
                 parts.append(self._finished(self.norm1, x, passed, graph_of))
@@ -92,8 +93,10 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     def _needs_padding(self) -> bool:
         kinds = (nn.MultiheadAttention, PerformerAttention)
-        has_hooks = bool(self.attn._forward_hooks or self.attn._forward_pre_hooks)
-        return has_hooks or type(self.attn) not in kinds
+        attention = self.attn
+        forward = attention._forward_hooks or attention._forward_pre_hooks
+        backward = attention._backward_hooks or attention._backward_pre_hooks
+        return bool(forward or backward) or type(attention) not in kinds
 
     @unseen
     def _attended(self, x: Tensor, blocks: Blocks) -> Tensor:
@@ -113,6 +116,15 @@ class GPSConv(torch_geometric.nn.GPSConv):
             return x
         normed: Tensor = norm(x) if graph_of is None else norm(x, batch=graph_of)
         return normed
+
+
+def _nodes_and_edges(passed: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    if len(passed) != 2 or not all(isinstance(part, Tensor) for part in passed):
+        raise TypeError(
+            "conv must return nodes, or nodes and edges, as tensors, got a tuple of"
+            f" {', '.join(type(part).__name__ for part in passed)}"
+        )
+    return passed[0], passed[1]
 
 
 def multihead_attention(attention: nn.MultiheadAttention, x: Tensor, blocks: Blocks) -> Tensor:

@@ -116,7 +116,8 @@ class GraphormerBias(nn.Module):
 
     Raises:
         TypeError: If ``blocks`` is no ``Blocks``, or an input no integer tensor.
-        ValueError: If a shape does not fit, or one of ``edges`` and ``types`` is missing.
+        ValueError: If a shape does not fit, keys are not the queries, a distance is negative, a
+            type is unknown, or one of ``edges`` and ``types`` is missing.
 
     Source: Ying et al., "Do Transformers Really Perform Badly for Graph Representation?", NeurIPS
         2021, and the official code, whose ``spatial_pos`` is ``distance``. It gives unreachable
@@ -136,6 +137,8 @@ class GraphormerBias(nn.Module):
     def forward(self, blocks: Blocks, distance: Tensor, types: Tensor | None = None) -> Tensor:
         """Adds up; see the class for shapes."""
         check_sets(blocks)
+        if not torch.equal(blocks.source_ptr, blocks.target_ptr):
+            raise ValueError("blocks must be of one kind of elements: keys are not the queries")
         _check_integers("distance", distance)
         if distance.shape != (blocks.num_edges,):
             raise ValueError(f"distance must be ({blocks.num_edges},), got {tuple(distance.shape)}")
@@ -145,7 +148,7 @@ class GraphormerBias(nn.Module):
         rows = [1 + distance.long().clamp(max=tables[1].shape[0] - 1)[:, None]]
         factors = [(distance > 0).to(self.token)[:, None]]
         if types is not None and self.edges is not None:
-            _check_integers("types", types)
+            _check_integers("types", types, self.edges.types.num_embeddings)
             row, factor = self.edges.entries(types, distance)
             rows.append(row + sum(len(table) for table in tables))
             factors.append(factor)
@@ -186,7 +189,11 @@ def _summed(table: Tensor, row: Tensor, factor: Tensor, blocks: Blocks) -> Tenso
     return F.embedding_bag(index, table, starts, mode="sum", per_sample_weights=factors)
 
 
-def _check_integers(name: str, x: Tensor) -> None:
+def _check_integers(name: str, x: Tensor, end: int | None = None) -> None:
     if not isinstance(x, Tensor) or x.is_floating_point() or x.dtype == torch.bool:
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"{name} must be an integer tensor, got {got}")
+    # Values too: they are rows of a table, and a bias is made once for a batch.
+    if x.numel() and (int(x.min()) < 0 or (end is not None and int(x.max()) >= end)):
+        bounds = "not be negative" if end is None else f"lie in [0, {end})"
+        raise ValueError(f"{name} must {bounds}, got {int(x.min())} to {int(x.max())}")

@@ -170,6 +170,11 @@ class NystromAttention(LinearSetAttention):
         num_rows = int(ptr[-1])
         if cluster.shape != (num_rows,):
             raise ValueError(f"cluster must be ({num_rows},), got {tuple(cluster.shape)}")
+        if num_rows and not 0 <= int(cluster.min()) <= int(cluster.max()) < self.num_landmarks:
+            raise ValueError(
+                f"cluster must lie in [0, num_landmarks = {self.num_landmarks}), got"
+                f" {int(cluster.min())} to {int(cluster.max())}"
+            )
         first = torch.arange(ptr.shape[0] - 1, device=ptr.device) * self.num_landmarks
         return first.repeat_interleave(ptr.diff(), output_size=num_rows) + cluster
 

@@ -126,8 +126,8 @@ class SANLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
-        if gamma < 0:
-            raise ValueError(f"gamma must not be negative, got {gamma}")
+        if not 0 <= gamma < math.inf:
+            raise ValueError(f"gamma must be a number and not negative, got {gamma}")
         self.channels, self.heads, self.gamma = channels, heads, gamma
         self.lin_query = nn.Linear(channels, channels, bias=bias)
         self.lin_key = nn.Linear(channels, channels, bias=bias)

@@ -57,6 +57,8 @@ def _nearest(points: Tensor, k: int, self_loops: bool) -> Tensor:
     length, number = (
         torch.from_numpy(x) for x in cKDTree(points.numpy()).query(points.numpy(), k=asked)
     )
+    if bool(length.isinf().any()):
+        raise ValueError("positions must be so near that squared distances are finite numbers")
     number, every = number.long(), torch.arange(size).unsqueeze(-1)
     # Among points at one place the node itself may be anywhere, or left out: then it goes first.
     is_own = number == every

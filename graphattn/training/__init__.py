@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
 
 from graphattn.training.checkpoints import load_weights
 from graphattn.training.fit import Result, Settings, fit, one_cycle
+from graphattn.training.measures import MeasureOfAll
 from graphattn.training.records import mean_and_error, read_record, recorded, recorded_seed
 from graphattn.training.selection import BestValue, LossAndAccuracy, Selection
 from graphattn.training.tasks import (
@@ -23,6 +24,7 @@ from graphattn.training.tasks import (
 __all__ = [
     "BestValue",
     "LossAndAccuracy",
+    "MeasureOfAll",
     "Result",
     "Selection",
     "Settings",

@@ -150,3 +150,8 @@ def test_bad_input_is_named() -> None:
             measure(torch.zeros(4, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"corners must be \(K,\), got \(2, 3\)"):
         from_lowest(torch.zeros(2, 3))
+
+
+def test_areas_far_away_are_those_of_near_ones() -> None:
+    square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    assert polygon_area(square + 1e4).item() == 1

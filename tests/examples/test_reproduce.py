@@ -64,7 +64,7 @@ def test_every_row_is_read_from_where_its_recipe_writes(
     def note(path: Path, settings: object, run: object) -> dict[str, Any]:
         asked.append(path)
         numbers: dict[str, float] = defaultdict(float)
-        return defaultdict(int, test=numbers, bounds=numbers, lengths={})
+        return defaultdict(int, test=numbers, validation=numbers, bounds=numbers, lengths={})
 
     monkeypatch.setattr("graphattn.training.records.recorded", note)
     for table in REPRODUCE["TABLES"].values():

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from graphattn import Blocks
-from graphattn.models import DeepSets, Perceiver, PerceiverEncoder, PerceiverIO, SetTransformer
+from graphattn.models import (
+    DeepSets,
+    GraphReadout,
+    Perceiver,
+    PerceiverEncoder,
+    PerceiverIO,
+    SetTransformer,
+)
 from graphattn.nn import (
     ACMIL,
     ISAB,
@@ -125,6 +132,7 @@ SET_LAYERS = {
     "SetTransformer": SetLayer(
         lambda: SetTransformer(C, 3, 2, C, 3, FORM), by_name, is_of_elements=False
     ),
+    "GraphReadout": SetLayer(lambda: GraphReadout(C, 3), plain, is_of_elements=False),
     "DeepSets": SetLayer(lambda: DeepSets(C, 3, channels=C), by_name, is_of_elements=False),
     "CrossAttention": SetLayer(
         lambda: CrossAttention(C, 2), lambda layer, x, blocks: layer(x, x, x, blocks)

@@ -243,3 +243,17 @@ def test_bad_input_is_named() -> None:
         layer(x.long(), edge_index, batch)
     with pytest.raises(ValueError, match="bigbird is not supported"):
         GPSConv(16, None, attn_type="bigbird")
+
+
+def test_a_convolution_that_returns_more_than_nodes_and_edges_is_refused() -> None:
+    layer = GPSConv(8, torch_geometric.nn.GATConv(8, 8), heads=2)
+    with pytest.raises(TypeError, match="conv must return nodes, or nodes and edges, as tensors"):
+        layer(torch.randn(3, 8), torch.tensor([[0, 1], [1, 2]]), return_attention_weights=True)
+
+
+def test_backward_hooks_on_the_attention_are_called() -> None:
+    layer, called = GPSConv(8, None, heads=2, norm=None), []
+    layer.attn.register_full_backward_hook(lambda *given: called.append(len(given)))
+    x = torch.randn(3, 8, requires_grad=True)
+    layer(x, torch.tensor([[0, 1], [1, 2]])).sum().backward()
+    assert called == [3]

@@ -232,6 +232,12 @@ def test_bad_input_is_named() -> None:
         plain(blocks, distance, types)
     with pytest.raises(ValueError, match=r"types must be \(46, D, F\), got \(46, 4\)"):
         bias(blocks, distance, types[..., 0])
+    with pytest.raises(ValueError, match=r"types must lie in \[0, 7\), got"):
+        bias(blocks, distance, types + 7)
+    with pytest.raises(ValueError, match="distance must not be negative, got"):
+        plain(blocks, distance - 9)
+    with pytest.raises(ValueError, match="keys are not the queries"):
+        plain(Blocks.from_ptr(torch.tensor([0, 2]), torch.tensor([0, 3])), distance[:6])
     with pytest.raises(TypeError, match=r"blocks must be a graphattn\.Blocks, got Tensor"):
         bias(distance, distance, types)
     layer, x = GraphormerLayer(CHANNELS, HEADS), torch.randn(10, CHANNELS)

@@ -117,6 +117,8 @@ def test_landmarks_of_clusters_go_with_the_elements() -> None:
     assert not torch.allclose(expected, layer(query, key, value, blocks))
     runs[32:] = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2])
     assert_close(layer(query, key, value, blocks, runs), layer(query, key, value, blocks))
+    with pytest.raises(ValueError, match=r"cluster must lie in \[0, num_landmarks = 3\), got 1 to"):
+        layer(query, key, value, blocks, cluster + 1)
     with pytest.raises(ValueError, match=r"cluster must be \(40,\), got \(39,\)"):
         layer(query, key, value, blocks, cluster[1:])
 
@@ -138,6 +140,7 @@ def test_half_precision_is_summed_in_float32(layer: LinearSetAttention) -> None:
 def test_nothing_is_as_large_as_all_pairs(layer: LinearSetAttention) -> None:
     size = 400
     *tensors, blocks = sets([(size, size), (3, 2)])
+    layer(*tensors, blocks).sum().backward()  # what is recorded is recorded now
     with LargestTensor() as largest:
         layer(*tensors, blocks).sum().backward()
     assert largest.numel < size * size / 4

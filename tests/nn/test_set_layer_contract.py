@@ -18,6 +18,7 @@ PARTS |= {"CrossAttentionBlock", "SelfAttentionBlock", "PerceiverEncoder", "Perc
 # What these read or choose is in an order.
 PARTS |= {"PointerNetwork", "LinformerAttention", "NystromAttention"}
 PARTS |= {"LinearSetAttention"}  # what others are made from
+PARTS |= {"LocalGPSLayer"}  # asks for sets as its kin do, and does not use them
 # A bias of each pair is one of their inputs, or their output.
 PARTS |= {"GraphToken", "GraphormerAttention", "GraphormerBias", "GraphormerLayer"}
 

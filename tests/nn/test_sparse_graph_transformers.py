@@ -230,7 +230,7 @@ def test_bad_input_is_named() -> None:
         san(x, edge_index, edge_attr, torch.ones(12).long())
     with pytest.raises(ValueError, match=r"is_real must be \(12,\), got \(11,\)"):
         san(x, edge_index, edge_attr, torch.ones(11, dtype=torch.bool))
-    with pytest.raises(ValueError, match="gamma must not be negative, got -1"):
+    with pytest.raises(ValueError, match="gamma must be a number and not negative, got -1"):
         SANLayer(CHANNELS, HEADS, gamma=-1)
     with pytest.raises(ValueError, match="degree must be given"):
         grit(x, edge_index, edge_attr)
