@@ -1,8 +1,9 @@
 """Amortized clustering: a Set Transformer reads a set of points and names the mixture behind it.
 
-Not yet run: all 50,000 batches take some two hours on one core. The log-likelihood of a point, in
-nats, shall come to -1.53. The authors report -1.5009 ± 0.0068, for deep sets -2.0006 ± 0.0123, and
-for the mixtures that the points were drawn from -1.4726. Lee et al., "Set Transformer", ICML 2019,
+15,000 batches (``--epochs 30``, some quarter of an hour on a quiet core) came to a log-likelihood of
+-1.564 nats a point with seed 0, where the mixtures that the points were drawn from have -1.468. It
+shall come to -1.53; all 50,000 have not been run yet. The authors report -1.5009 ± 0.0068, for deep
+sets -2.0006 ± 0.0123, and for the true mixtures -1.4726. Lee et al., "Set Transformer", ICML 2019,
 section 5.3. One file per seed is kept:
 
     python examples/clustering.py
