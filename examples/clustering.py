@@ -1,6 +1,6 @@
 """Amortized clustering: a Set Transformer reads a set of points and names the mixture behind it.
 
-15,000 batches (``--epochs 30``, some quarter of an hour on a quiet core) came to a log-likelihood of
+15,000 batches (``--epochs 30``, a quarter of an hour on a quiet core) came to a log-likelihood of
 -1.564 nats a point with seed 0, where the mixtures that the points were drawn from have -1.468. It
 shall come to -1.53; all 50,000 have not been run yet. The authors report -1.5009 ± 0.0068, for deep
 sets -2.0006 ± 0.0123, and for the true mixtures -1.4726. Lee et al., "Set Transformer", ICML 2019,
