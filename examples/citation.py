@@ -29,10 +29,12 @@ from graphattn.training import (
     Settings,
     Task,
     WholeGraph,
+    add_run_arguments,
     fit,
     mean_and_error,
     node_classification,
     recorded_seed,
+    seeds_of,
 )
 
 PUBLISHED = {"Cora": (83.0, 0.7), "CiteSeer": (72.5, 0.7), "PubMed": (79.0, 0.3)}  # GAT, %, ± std
@@ -175,10 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=RECIPES, default="Cora")
     parser.add_argument("--model", choices=LAYERS, default="GAT")
-    parser.add_argument("--seeds", type=int, default=10, help="number of runs (default: 10)")
-    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--max-epochs", type=int, default=100_000, help="as the authors: no limit")
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser, seeds=10)
     given = parser.parse_args(arguments)
 
     data, recipe = planetoid(given.dataset, normalize=True), RECIPES[given.dataset]
@@ -190,14 +190,14 @@ def main(arguments: Sequence[str] | None = None) -> float:
     folder = given.output / "citation" / f"{given.dataset}-{given.model}"
     accuracies = []
     told = {"dataset": given.dataset, "model": given.model, "kept": KEPT} | asdict(recipe)
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.max_epochs,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, build, task))
+    settings = Settings(
+        max_epochs=given.max_epochs,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+    of_seed = functools.partial(train, build, task)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"seed {seed}: {accuracies[-1]:.1f} % after {record['epochs']} epochs", flush=True)
     mean, error = mean_and_error(accuracies)

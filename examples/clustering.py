@@ -15,7 +15,7 @@ Four Gaussians in the plane; 300 to 600 points a set, as in the authors' code; n
 import argparse
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,18 @@ from torch.nn import functional as F
 from graphattn.datasets.mixtures import DrawnBatches, gaussian_mixtures, mixture_log_likelihood
 from graphattn.models import DeepSets, SetTransformer
 from graphattn.nn.set_transformer_blocks import OFFICIAL_CODE
-from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded_seed
+from graphattn.training import (
+    BestValue,
+    Settings,
+    Stage,
+    Task,
+    add_run_arguments,
+    deciding,
+    fit,
+    mean_and_error,
+    recorded_seed,
+    seeds_of,
+)
 
 NUM_COMPONENTS, DIM, SETS_PER_BATCH = 4, 2, 10
 LEAST_POINTS, MOST_POINTS = 300, 600
@@ -98,23 +109,21 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--steps-per-epoch", type=int, default=500)
     parser.add_argument("--test-batches", type=int, default=100, help="of ten sets")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
 
     name = given.model + (f"-{given.induced_points}" if given.model == "SetTransformer" else "")
     folder = given.output / "clustering" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     found = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.epochs,
-            learning_rate=given.learning_rate,
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         found.append(-record["test"]["loss"])
         print(f"seed {seed}: {found[-1]:.4f}, oracle {record['oracle']:.4f}", flush=True)
     mean, error = mean_and_error(found)

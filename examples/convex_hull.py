@@ -17,7 +17,7 @@ import argparse
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,11 +36,14 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
+    deciding,
     fit,
     load_weights,
     mean_and_error,
     one_cycle,
     recorded_seed,
+    seeds_of,
 )
 
 PUBLISHED = {5: 92.0, 10: 87.0}  # %, of a network trained on 5 to 50 points
@@ -153,26 +156,24 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--steps-per-epoch", type=int, default=500)
     parser.add_argument("--test-batches", type=int, default=20, help="of 500 sets")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
     if given.points < 3:
         parser.error(f"--points must be at least 3, got {given.points}")
 
     name = f"{given.points}-{given.channels}" + ("" if given.only_once else "-repeats")
     folder = given.output / "convex_hull" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     shares = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.epochs,
-            learning_rate=given.learning_rate,
-            gradient_clip=2.0,  # as the authors
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        gradient_clip=2.0,  # as the authors
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         test = record["test"]
         shares.append(100 * test["hulls"])
         print(

@@ -13,7 +13,7 @@ drops half of the layer's outputs, in testing too, and with ``--dropout 0.5`` so
 import argparse
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,12 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
+    deciding,
     fit,
     mean_and_error,
     recorded_seed,
+    seeds_of,
 )
 
 
@@ -138,25 +141,23 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--max-epochs", type=int, default=50)
     parser.add_argument("--patience", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
 
     name = f"{given.size}-{given.model}-{given.heads}"
     name += f"-dropout-{given.dropout}" if given.dropout else ""
     folder = given.output / "dictionary_lookup" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     accuracies = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.max_epochs,
-            learning_rate=given.learning_rate,
-            gradient_clip=1.0,  # without it, one seed in three does not settle
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.max_epochs,
+        learning_rate=given.learning_rate,
+        gradient_clip=1.0,  # without it, one seed in three does not settle
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"seed {seed}: {accuracies[-1]:.2f} % after {record['epochs']} epochs", flush=True)
     mean, error = mean_and_error(accuracies)

@@ -14,7 +14,7 @@ Sets of one to ten numbers stand one after another: nothing is padded. Every bat
 import argparse
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,13 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
+    deciding,
     fit,
     mean_and_error,
     one_cycle,
     recorded_seed,
+    seeds_of,
 )
 
 VALIDATION_SEED, TEST_SEED = 1_000_001, 1_000_002
@@ -103,23 +106,21 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--steps-per-epoch", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
 
     name = given.model + (f"-{given.reduce}" if given.model == "DeepSets" else "")
     folder = given.output / "max_regression" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     errors = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.epochs,
-            learning_rate=given.learning_rate,
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         errors.append(record["test"]["loss"])
         print(f"seed {seed}: {errors[-1]:.4f} after {record['seconds']:.0f} s", flush=True)
     mean, error = mean_and_error(errors)

@@ -42,10 +42,12 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
     fit,
     mean_and_error,
     one_cycle,
     recorded_seed,
+    seeds_of,
 )
 from graphattn.training.measures import MeasureOfAll
 
@@ -251,9 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--precision", default="32-true", help="such as bf16-mixed")
     parser.add_argument("--devices", type=int, default=1, help="with torchrun: its processes")
     parser.add_argument("--checkpoint-every", type=int, default=10, help="epochs (default: 10)")
-    parser.add_argument("--seeds", type=int, default=1, help="number of runs (default: 1)")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
 
     make, recipe = MODELS[given.model]
@@ -269,18 +269,18 @@ def main(arguments: Sequence[str] | None = None) -> float:
     folder = given.output / "molecules" / f"{given.dataset}-{given.model}"
     told = {"dataset": given.dataset, "model": given.model} | asdict(recipe)
     measured = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=recipe.max_epochs,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            gradient_clip=1.0,
-            seed=seed,
-            precision=given.precision,
-            devices=given.devices,
-            checkpoint_every=given.checkpoint_every,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, build, data, task))
+    settings = Settings(
+        max_epochs=recipe.max_epochs,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        gradient_clip=1.0,
+        precision=given.precision,
+        devices=given.devices,
+        checkpoint_every=given.checkpoint_every,
+    )
+    of_seed = functools.partial(train, build, data, task)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         measured.append(record["test"][data.metric])
         chosen_by = record["validation"][data.metric]
         print(

@@ -17,7 +17,7 @@ import argparse
 import functools
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,7 +31,18 @@ from torchmetrics.classification import MulticlassAccuracy
 from graphattn import Blocks
 from graphattn.datasets.mil import Bags, folds, mil
 from graphattn.nn.gated_attention_pooling import GatedAttentionPooling
-from graphattn.training import BestValue, Settings, Stage, Task, fit, mean_and_error, recorded_seed
+from graphattn.training import (
+    BestValue,
+    Settings,
+    Stage,
+    Task,
+    add_run_arguments,
+    deciding,
+    fit,
+    mean_and_error,
+    recorded_seed,
+    seeds_of,
+)
 
 PUBLISHED = {  # %, mean and standard error of five repeats
     "musk1": (90.0, 5.0),
@@ -148,24 +159,22 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--batch-size", type=int, default=8, help="bags (default: 8)")
     parser.add_argument("--max-epochs", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=1, help="repeats (default: 1)")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
     if given.folds < 3:
         parser.error(f"--folds must be at least 3, got {given.folds}")
 
     folder = given.output / "multiple_instance" / f"{given.dataset}-gated"
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     accuracies = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.max_epochs,
-            checkpoint_every=given.max_epochs,  # a fold takes seconds
-            seed=seed,
-            **asdict(RECIPES[given.dataset]),
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.max_epochs,
+        checkpoint_every=given.max_epochs,  # a fold takes seconds
+        **asdict(RECIPES[given.dataset]),
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"repeat {seed}: {accuracies[-1]:.1f} %", flush=True)
     mean, error = mean_and_error(accuracies)

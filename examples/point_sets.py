@@ -19,7 +19,7 @@ in a quarter of its width, for 40 epochs of its 2,000, with a learning rate that
 import argparse
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,13 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
+    deciding,
     fit,
     mean_and_error,
     one_cycle,
     recorded_seed,
+    seeds_of,
 )
 
 NUM_CLASSES = 10  # of both
@@ -187,25 +190,23 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="the highest")
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
 
     name = f"{given.dataset}-{given.model}"
     folder = given.output / "point_sets" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     task = point_task(*SOURCES[given.dataset].read(), given.batch_size, given.points)
     accuracies = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.epochs,
-            learning_rate=given.learning_rate,
-            gradient_clip=1.0,
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given, task))
+    settings = Settings(
+        max_epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        gradient_clip=1.0,
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given, task)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         accuracies.append(100 * record["test"]["accuracy"])
         print(f"seed {seed}: {accuracies[-1]:.2f} % after {record['seconds']:.0f} s", flush=True)
     mean, error = mean_and_error(accuracies)

@@ -20,7 +20,7 @@ There a sequence takes places out of sixteen in order, so that training has met 
 import argparse
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -38,11 +38,14 @@ from graphattn.training import (
     Settings,
     Stage,
     Task,
+    add_run_arguments,
+    deciding,
     fit,
     load_weights,
     mean_and_error,
     one_cycle,
     recorded_seed,
+    seeds_of,
 )
 
 VALIDATION_SEED, TEST_SEED = 1_000_001, 1_000_002
@@ -203,9 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--steps-per-epoch", type=int, default=600)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("runs"))
+    add_run_arguments(parser)
     given = parser.parse_args(arguments)
     if not 1 <= given.shortest <= given.length <= given.longest:
         sizes = f"{given.shortest}, {given.length}, {given.longest}"
@@ -214,16 +215,16 @@ def main(arguments: Sequence[str] | None = None) -> float:
     name = f"{given.task}-{given.model}"
     name += f"-to-{given.longest}" if given.longest > given.length else ""
     folder = given.output / "positional_attention" / name
-    told = {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+    told = deciding(given)
     errors = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        settings = Settings(
-            max_epochs=given.epochs,
-            learning_rate=given.learning_rate,
-            checkpoint_every=1,
-            seed=seed,
-        )
-        record = recorded_seed(folder, settings, told, functools.partial(train, given))
+    settings = Settings(
+        max_epochs=given.epochs,
+        learning_rate=given.learning_rate,
+        checkpoint_every=1,
+    )
+    of_seed = functools.partial(train, given)
+    for seed in seeds_of(given):
+        record = recorded_seed(folder, replace(settings, seed=seed), told, of_seed)
         errors.append(record["bounds"]["10"])
         found = {"trained on": record["test"]["loss"]}
         found |= {f"up to {bound}": error for bound, error in record["bounds"].items()}

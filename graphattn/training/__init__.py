@@ -11,7 +11,15 @@ except ModuleNotFoundError as error:
 from graphattn.training.checkpoints import load_weights
 from graphattn.training.fit import Result, Settings, fit, one_cycle
 from graphattn.training.measures import MeasureOfAll
-from graphattn.training.records import mean_and_error, read_record, recorded, recorded_seed
+from graphattn.training.records import (
+    add_run_arguments,
+    deciding,
+    mean_and_error,
+    read_record,
+    recorded,
+    recorded_seed,
+    seeds_of,
+)
 from graphattn.training.selection import BestValue, LossAndAccuracy, Selection
 from graphattn.training.tasks import (
     Stage,
@@ -31,6 +39,8 @@ __all__ = [
     "Stage",
     "Task",
     "WholeGraph",
+    "add_run_arguments",
+    "deciding",
     "fit",
     "graph_regression",
     "load_weights",
@@ -40,4 +50,5 @@ __all__ = [
     "read_record",
     "recorded",
     "recorded_seed",
+    "seeds_of",
 ]

@@ -1,5 +1,6 @@
 """Machine-readable results of recipes: one JSON file per run, and numbers over several runs."""
 
+import argparse
 import datetime
 import functools
 import importlib.metadata
@@ -75,6 +76,30 @@ def recorded_seed(
     own = folder / f"seed-{settings.seed}"
     run = functools.partial(train, settings, own)
     return recorded(own.with_suffix(".json"), {**told, **asdict(settings)}, run)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, seeds: int = 1) -> None:
+    """Adds what every recipe is told of its runs: ``--seeds``, ``--first-seed``, ``--output``.
+
+    Args:
+        parser: Of the recipe's command line.
+        seeds: Number of runs unless another is asked for.
+    """
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help="number of runs (default: %(default)s)"
+    )
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("runs"))
+
+
+def deciding(given: argparse.Namespace) -> dict[str, Any]:
+    """Of a command line what decides the numbers of a run: all but ``add_run_arguments``."""
+    return {k: v for k, v in vars(given).items() if k not in {"output", "seeds", "first_seed"}}
+
+
+def seeds_of(given: argparse.Namespace) -> range:
+    """The seeds that a command line asks for; see ``add_run_arguments``."""
+    return range(given.first_seed, given.first_seed + given.seeds)
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
