@@ -70,18 +70,20 @@ def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | Non
     return torch.tensor([seed, round(probability * 2**32)], device=device), factor
 
 
-def drawn_mask(draw: Tensor, shape: Sequence[int]) -> Tensor:
+def drawn_mask(draw: Tensor, shape: Sequence[int], first: int = 0) -> Tensor:
     """The mask of a draw, as kernels apply it.
 
     Args:
         draw: See ``dropout_draw``.
         shape: ``(P, H)``.
+        first: Pair with which the mask begins.
 
     Returns:
         1 where a weight is kept, ``(P, H)``, uint8.
     """
     seed, threshold = draw.tolist()
-    counter = torch.arange(math.prod(shape), device=draw.device).view(*shape)
+    start = first * math.prod(shape[1:])
+    counter = torch.arange(start, start + math.prod(shape), device=draw.device).view(*shape)
     return (philox(seed, counter) >= threshold).to(torch.uint8)
 
 

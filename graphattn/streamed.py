@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from graphattn.blocks import Blocks
-from graphattn.dropout import dropout_draw, masked
+from graphattn.dropout import drawn_mask, dropout_draw, masked
 from graphattn.edges import Edges
-from graphattn.kernels.philox import philox
 from graphattn.normalizers import (
     AdaptiveEntmax,
     Entmax,
@@ -126,7 +125,9 @@ def attend(
             return weights
 
         def keep(weights: Tensor) -> Tensor:
-            return masked(weights, _mask(draw, chunk, weights), scale)
+            first = chunk.pairs.start
+            mask = None if draw is None else drawn_mask(draw, weights.shape, first)
+            return masked(weights, mask, scale)
 
         parts = steps(chunk.blocks, {**inputs, **given}, normalize, keep)
         return [parts[name] for name in wanted]
@@ -268,13 +269,3 @@ def _autocast(device: torch.device) -> dict[str, dict[str, Any]]:
 
 def _both(one: Any, another: Any) -> Any:
     return zip(one, another, strict=True)
-
-
-def _mask(draw: Tensor | None, chunk: Chunk, weights: Tensor) -> Tensor | None:
-    """What dropout keeps of a chunk's weights; see ``dropout.drawn_mask``."""
-    if draw is None:
-        return None
-    seed, threshold = draw.tolist()
-    heads = weights.shape[1]
-    counter = torch.arange(chunk.pairs.start * heads, chunk.pairs.stop * heads, device=draw.device)
-    return (philox(seed, counter.view(-1, heads)) >= threshold).to(torch.uint8)

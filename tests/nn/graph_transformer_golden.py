@@ -1,12 +1,10 @@
 """What tests of graph transformers share: official names of parameters, and a look at memory."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from official import Named, Stored, renamed
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
 from graphattn import EdgeAttention
 
@@ -40,16 +38,3 @@ def put(stored: Stored, layer: nn.Module, translated: Callable[[Named], Named]) 
         for part in layer.modules():
             if isinstance(part, EdgeAttention):
                 part.backend = "reference"
-
-
-class Largest(TorchDispatchMode):
-    """Remembers how many elements the largest tensor has that is made in it."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        made = out if isinstance(out, tuple | list) else (out,)
-        sizes = [x.numel() for x in made if isinstance(x, Tensor)]
-        self.count = max([self.count, *sizes])
-        return out

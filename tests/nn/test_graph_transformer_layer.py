@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from drop_in_graphs import bipartite_edges
-from graph_transformer_golden import Largest, names, put
+from graph_transformer_golden import names, put
 from official import Stored
+from sizes import LargestTensor
 from torch import nn
 from torch.testing import assert_close
 
@@ -92,9 +93,9 @@ def test_without_an_edge_stream_nothing_is_as_large_as_edges_times_channels() ->
     edges = Edges.from_edge_index(torch.randint(20, (2, num_edges)), 20)
     x = torch.randn(20, 32, requires_grad=True)
     layer(x, edges).sum().backward()  # sorts the edges
-    with Largest() as largest:
+    with LargestTensor() as largest:
         layer(x, edges).sum().backward()
-    assert 0 < largest.count <= 2 * 4 * num_edges  # weights and gradients of logits, of each head
+    assert 0 < largest.numel <= 2 * 4 * num_edges  # weights and gradients of logits, of each head
 
 
 def test_the_papers_softmax_is_that_of_unclamped_logits() -> None:

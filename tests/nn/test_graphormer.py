@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from graph_transformer_golden import Largest
 from official import TOLERANCES, Named, Stored, renamed
+from sizes import LargestTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -191,11 +191,11 @@ def test_nothing_is_as_large_as_pairs_times_hops_times_heads() -> None:
     blocks, hops, heads, features = sets([30, 30]), 6, 16, 2
     bias = GraphormerBias(heads, 6, PathBias(heads, 7, hops))
     types = torch.randint(7, (blocks.num_edges, hops, features))
-    with Largest() as largest:
+    with LargestTensor() as largest:
         bias(blocks, torch.randint(9, (blocks.num_edges,)), types).sum().backward()
     # The bias, or one index for the distance and each feature of a hop.
     bound = max(with_tokens(blocks).num_edges * heads, blocks.num_edges * (1 + hops * features))
-    assert 0 < largest.count <= bound
+    assert 0 < largest.numel <= bound
 
 
 def test_tokens_come_first_and_what_is_far_shares_a_row() -> None:
