@@ -8,6 +8,7 @@ from torch import Tensor
 
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
+from graphattn.transforms import outside_transforms
 
 
 class Blocks:
@@ -30,6 +31,7 @@ class Blocks:
         num_edges: Number of pairs, ``P``.
     """
 
+    @outside_transforms
     def __init__(self, target_ptr: Tensor, source_ptr: Tensor) -> None:
         _check_ptr("target_ptr", target_ptr)
         _check_ptr("source_ptr", source_ptr)
@@ -61,6 +63,7 @@ class Blocks:
         return cls(ptr, ptr if source_ptr is None else source_ptr)
 
     @classmethod
+    @outside_transforms
     def from_batch(
         cls, batch: Tensor, source_batch: Tensor | None = None, num_sets: int | None = None
     ) -> "Blocks":
@@ -105,11 +108,13 @@ class Blocks:
         return self.target_ptr.device
 
     @cached_property
+    @outside_transforms
     def by_target(self) -> Rows:
         """The pairs of each query."""
         return _rows(self.target_ptr, self.source_ptr, self.num_edges, None)
 
     @cached_property
+    @outside_transforms
     def by_source(self) -> Rows:
         """The pairs of each key."""
         of_targets = self.by_target.ptr
@@ -137,6 +142,7 @@ class Blocks:
     def _transposed(self) -> "Blocks":
         return Blocks(self.source_ptr, self.target_ptr)
 
+    @outside_transforms
     def seeds(self, count: int) -> "Blocks":
         """As many queries for each set as said, over the queries of this structure as keys.
 
@@ -153,6 +159,7 @@ class Blocks:
             self._seeds[count] = Blocks(borders, self.target_ptr)
         return self._seeds[count]
 
+    @outside_transforms
     def edges(self) -> Edges:
         """The same structure as a list of all pairs, which the plain definition runs on."""
         index = torch.stack([self.source, self.target])

@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter
 from graphattn.kernels.counting_sort import Groups, group_edges, transpose
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.edge_list import check_indices, copy_edges, drop_loops
+from graphattn.transforms import outside_transforms
 
 _INDEX_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _REDUCTIONS = ("mean", "sum", "add", "min", "max", "amin", "amax", "mul", "any")
@@ -40,6 +41,7 @@ class Edges:
     source: Tensor
     target: Tensor
 
+    @outside_transforms
     def __init__(
         self,
         edge_index: Tensor,
@@ -154,11 +156,13 @@ class Edges:
         return torch.stack(ends if self.flow == "source_to_target" else ends[::-1])
 
     @cached_property
+    @outside_transforms
     def by_target(self) -> Rows:
         """The edges into each target."""
         return Rows(*group_edges(self.target, self.source, self.num_targets, self.num_sources))
 
     @cached_property
+    @outside_transforms
     def by_source(self) -> Rows:
         """The edges out of each source, in order of their targets."""
         rows = self.by_target

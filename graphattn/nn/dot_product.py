@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
+from graphattn.nn.dense_attention import dense_attention
 from graphattn.nn.elements import check_attention
 
 # Sets with more pairs go through PyTorch's own attention, by their size: its blocked products are
@@ -39,7 +39,8 @@ def dot_product_attention(
 
     Nothing of the size of all pairs is kept, in either direction. Large sets go through PyTorch's
     ``scaled_dot_product_attention``, all of one size together, and small ones together through the
-    compiled program; so do all of them with dropout, which is drawn there.
+    compiled program; so do all of them with dropout, which is drawn there. Derivatives of
+    derivatives keep the pairs of a large set.
 
     Args:
         blocks: The sets.
@@ -49,13 +50,16 @@ def dot_product_attention(
         dropout: Probability with which a weight is set to zero.
 
     Returns:
-        ``(N, H, D)``; zeros for a query of a set without keys.
+        ``(N, H, D)``, of the type that the inputs promote to, autocast or not; zeros for a query of
+        a set without keys.
 
     Raises:
         TypeError: If an input is no floating-point tensor.
         ValueError: If a shape does not fit the sets.
     """
     check_attention(query, key, value, blocks)
+    dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
+    query, key, value = (x.to(dtype) for x in (query, key, value))
     sizes = list(zip(blocks.target_sizes, blocks.source_sizes, strict=True))
     first = sizes[0] if sizes else (0, 0)
     is_large = [queries * keys > _MANY_PAIRS for queries, keys in sizes]
@@ -64,7 +68,7 @@ def dot_product_attention(
         return out
     if all(size == first for size in sizes):
         dense = (x.unflatten(0, (len(sizes), -1)).transpose(1, 2) for x in (query, key, value))
-        return _of_one_width(*dense).transpose(1, 2).flatten(0, 1)
+        return dense_attention(*dense).transpose(1, 2).flatten(0, 1)
     parts = [x.split(list(own)) for x, own in zip((query, key, value), _splits(sizes), strict=True)]
     small = [number for number, many in enumerate(is_large) if not many]
     found = dict(zip(small, _together(blocks, small, parts), strict=True))
@@ -74,20 +78,8 @@ def dot_product_attention(
             of_size.setdefault(sizes[number], []).append(number)
     for numbers in of_size.values():
         own = (torch.stack([part[number] for number in numbers]).transpose(1, 2) for part in parts)
-        found.update(zip(numbers, _of_one_width(*own).transpose(1, 2), strict=True))  # (n, H, D)
+        found.update(zip(numbers, dense_attention(*own).transpose(1, 2), strict=True))  # (n, H, D)
     return torch.cat([found[number] for number in range(len(sizes))])
-
-
-def _of_one_width(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """PyTorch's own attention, ``(B, H, n, D)``; it keeps all pairs if values are not as wide."""
-    if query.shape[-1] == value.shape[-1]:
-        return F.scaled_dot_product_attention(query, key, value)
-    width = max(query.shape[-1], value.shape[-1])
-    # Zeros beside a query and a key change no product.
-    scale = query.shape[-1] ** -0.5
-    query, key, wide = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, value))
-    out = F.scaled_dot_product_attention(query, key, wide, scale=scale)
-    return out[..., : value.shape[-1]]
 
 
 def _splits(sizes: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
+from graphattn.nn.dense_attention import dense_attention
 from graphattn.nn.dot_product import attend, dot_product_attention
 from graphattn.nn.elements import check_dense_or_sets, check_heads
 
@@ -98,7 +98,7 @@ class MAB(nn.Module):
         scaled = self._scaled(query)
         if blocks is None:
             dense = [part.transpose(1, 2) for part in (scaled, key, value)]  # (B, H, N, C)
-            heads = F.scaled_dot_product_attention(dense[0], dense[1], dense[2]).transpose(1, 2)
+            heads = dense_attention(dense[0], dense[1], dense[2]).transpose(1, 2)
         else:
             heads = dot_product_attention(blocks, scaled, key, value)
         if self.output is None:
