@@ -75,12 +75,13 @@ def test_dense_batches_give_what_pytorch_geometric_gives(name: str, layer_norm: 
     assert_close(ours(dense, mask), theirs(dense, mask))
 
 
-@pytest.mark.parametrize("limit", [0, 100, 10**9], ids=["one by one", "mixed", "together"])
+@pytest.mark.parametrize("limit", [0, 100, 10**9], ids=["by size", "mixed", "together"])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_sets_give_what_padded_ones_give(
     name: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dot_product, "_MANY_PAIRS", limit)
+    monkeypatch.setattr(dot_product, "_LEAST_PAIRS", limit)
+    monkeypatch.setattr(dot_product, "_MANY_PAIRS", 0)
     ours, theirs = made(name)
     x, blocks = ragged(SIZES)
     dense, mask = padded(x, SIZES)

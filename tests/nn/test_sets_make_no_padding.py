@@ -51,7 +51,7 @@ def most_of_step(name: str) -> int:
 
 @pytest.mark.parametrize("name", SET_LAYERS)
 def test_no_layer_pads_or_keeps_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dot_product, "_MANY_PAIRS", max(SIZES) ** 2)  # all are compiled
+    monkeypatch.setattr(dot_product, "_LEAST_PAIRS", 10**9)  # all are compiled
     monkeypatch.setattr(streamed, "PAIRS", max(SIZES))  # what is made of some queries at a time
     assert most_of_step(name) <= LINEAR < PADDED < PAIRS
 
