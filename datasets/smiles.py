@@ -74,9 +74,11 @@ def versions() -> dict[str, str]:
 
 
 def graphs_from_smiles(smiles: Sequence[str], *, num_workers: int | None = None) -> SmilesGraphs:
-    """Turns SMILES into graphs of their heavy atoms and bonds, in worker processes.
+    """Turns SMILES into graphs of their atoms and bonds, in worker processes.
 
-    Rows that RDKit does not read, and those without an atom, are reported; all others are kept.
+    Hydrogens are numbers of the atoms that they are bound to. Those that RDKit keeps when it reads
+    a text are atoms of the graph: isotopes, ions, and hydrogens bound to no other element. Rows
+    that RDKit does not read, and those without an atom, are reported; all others are kept.
 
     Args:
         smiles: One molecule a row, or several parted by dots.

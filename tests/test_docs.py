@@ -15,11 +15,17 @@ import graphattn
 import graphattn.nn
 import graphattn.normalizers
 import graphattn.testing
+from graphattn.datasets.files import data_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A block of text right after one of code is what the code prints, or the error that it raises.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+
+# Packages and data that a page needs, beyond those of the library itself.
+NEEDS = {
+    "molecules_tutorial.md": (("rdkit", "ogb", "lightning", "matplotlib"), "ogb/ogbg_molesol"),
+}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -39,6 +45,12 @@ def said_by(code: str, names: dict[str, object]) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
 def test_a_page_is_a_script_that_runs(page: Path) -> None:
+    packages, path = NEEDS.get(page.name, ((), "."))
+    for package in packages:
+        pytest.importorskip(package)
+    folder = data_folder()
+    if folder is None or not (folder / path).exists():
+        pytest.skip(f"{path} is not in the folder that GRAPHATTN_DATA names")
     names: dict[str, object] = {}
     for code, expected in blocks(page):
         said = " ".join(said_by(code, names))
@@ -49,7 +61,10 @@ def test_a_page_is_a_script_that_runs(page: Path) -> None:
 def test_the_pages_for_users_have_code() -> None:
     numbers = {page.name: len(blocks(page)) for page in PAGES}
     assert numbers["README.md"] == 2
-    tutorials = ("quickstart.md", "write_your_own.md", "attention_on_sets.md")
+    tutorials = (
+        *("quickstart.md", "write_your_own.md", "attention_on_sets.md"),
+        *("molecules_tutorial.md",),
+    )
     assert min(numbers[name] for name in tutorials) >= 5
 
 

@@ -116,6 +116,20 @@ def test_a_single_atom_is_drawn_without_colour():
     assert float(picture[..., :3].min()) < 0.5  # the letters
 
 
+def test_an_atom_shows_the_mean_over_heads_on_the_scale_of_the_bonds():
+    ethanol = molecule_from_smiles("CCO")
+    bonds = [torch.full((4,), 0.5)]
+    apart = torch.tensor([[0.0, 0.2], [0.9, 0.7], [0.3, 0.5]])
+    figure = attention_on_molecules([ethanol], bonds, atom_weights=[apart])
+    merged = attention_on_molecules([ethanol], bonds, atom_weights=[apart.mean(1)])
+    moved = attention_on_molecules([ethanol], bonds, atom_weights=[apart.flip(0)])
+    numpy.testing.assert_array_equal(pictures_of(figure)[0], pictures_of(merged)[0])
+    assert (pictures_of(moved)[0] != pictures_of(merged)[0]).any()
+    numpy.testing.assert_allclose(figure.axes[-1].get_ylim(), (0.1, 0.8), rtol=1e-6)
+    (alone,) = pictures_of(attention_on_molecules([ethanol], bonds))
+    assert coloured_pixels(pictures_of(figure)[0]) > 1.2 * coloured_pixels(alone)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -124,6 +138,8 @@ def test_a_single_atom_is_drawn_without_colour():
         ({"captions": ["a", "b"]}, "captions must have one entry per molecule, 1, got 2"),
         ({"weights": [torch.ones(3)]}, r"weights\[0\] must be .* E = 4, got \(3,\)"),
         ({"num_columns": 0}, "num_columns must be at least 1, got 0"),
+        ({"atom_weights": []}, "atom_weights must have one entry per molecule, 1, got 0"),
+        ({"atom_weights": [torch.ones(4)]}, r"atom_weights must be .* N = 3 of smiles, got \(4,\)"),
         (
             {"molecules": [Data(smiles="CCO", edge_index=torch.tensor([[0], [2]]))]},
             "edge_index must run along the bonds of smiles, got 0 to 2",

@@ -27,6 +27,10 @@ class GraphEncoding(BaseTransform):
 
     Args:
         attr_name: Name of the attribute; ``None`` appends the encoding to ``x``.
+
+    Raises:
+        TypeError: When a graph is given whose ``x`` is to have fractions appended and holds whole
+            numbers, which PyG would cut off; numbers of kinds want an attribute of their own.
     """
 
     def __init__(self, attr_name: str | None) -> None:
@@ -52,6 +56,11 @@ class GraphEncoding(BaseTransform):
             data.x = encoding
         else:
             x = data.x.unsqueeze(-1) if data.x.ndim == 1 else data.x
+            if encoding.is_floating_point() and not x.is_floating_point():
+                raise TypeError(
+                    f"x must be floating point to have {self} appended, got {x.dtype}:"
+                    " convert it, or store the encoding by itself with attr_name"
+                )
             data.x = torch.cat([x, encoding.to(x)], dim=-1)
         return data
 
@@ -148,6 +157,10 @@ class AddShortestPathEdgeTypes(GraphEncoding):
     Args:
         max_length: Number of edges past which a path is cut off.
         attr_name: Name of the attribute.
+
+    Raises:
+        ValueError: When a graph is given whose ``edge_attr`` is no such tensor, has a negative
+            number, or the largest of its type, which has no room for one more.
     """
 
     def __init__(self, max_length: int, attr_name: str = "shortest_path_edge_type") -> None:
@@ -176,8 +189,13 @@ class AddShortestPathEdgeTypes(GraphEncoding):
             raise ValueError(f"edge_attr must be (E, F) or (E,) whole numbers, got {got}")
         if types.shape[0] != num_edges:
             raise ValueError(f"edge_attr must have {num_edges} rows, got {tuple(types.shape)}")
-        types = (types if types.ndim == 2 else types.unsqueeze(-1)) + 1
-        table = torch.cat([types.new_zeros(1, types.shape[1]), types])
+        shifted = (types if types.ndim == 2 else types.unsqueeze(-1)) + 1
+        if shifted.numel() and int(shifted.min()) < 1:  # past the largest, numbers begin anew
+            raise ValueError(
+                f"edge_attr must not be negative, and less than the largest {types.dtype}, got"
+                f" {int(types.min())} to {int(types.max())}"
+            )
+        table = torch.cat([shifted.new_zeros(1, shifted.shape[1]), shifted])
         return super().store(data, table[encoding + 1])
 
     def __repr__(self) -> str:

@@ -5,7 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
-from graphattn.nn.linear_attention import LinearSetAttention, feature_product, key_counts
+from graphattn.nn.linear_attention import (
+    LinearSetAttention,
+    check_width,
+    feature_product,
+    key_counts,
+)
 
 
 class HeadNorm(nn.Module):
@@ -57,10 +62,13 @@ class GalerkinAttention(LinearSetAttention):
 
     def __init__(self, channels: int, heads: int = 1, value_channels: int | None = None) -> None:
         super().__init__()
+        self.heads, self.channels, self.value_channels = heads, channels, value_channels or channels
         self.key_norm: nn.Module = HeadNorm(channels, heads)
-        self.value_norm: nn.Module = HeadNorm(value_channels or channels, heads)
+        self.value_norm: nn.Module = HeadNorm(self.value_channels, heads)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+        check_width("query", query, heads=self.heads, channels=self.channels)
+        check_width("value", value, heads=self.heads, channels=self.value_channels)
         total = feature_product(query, self.key_norm(key), self.value_norm(value), blocks)
         return total / key_counts(blocks, query)
 
@@ -86,9 +94,11 @@ class FourierAttention(LinearSetAttention):
 
     def __init__(self, channels: int, heads: int = 1) -> None:
         super().__init__()
+        self.heads, self.channels = heads, channels
         self.query_norm: nn.Module = HeadNorm(channels, heads)
         self.key_norm: nn.Module = HeadNorm(channels, heads)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+        check_width("query", query, heads=self.heads, channels=self.channels)
         total = feature_product(self.query_norm(query), self.key_norm(key), value, blocks)
         return total / (key_counts(blocks, query) * query.shape[-1] ** 0.5)

@@ -3,37 +3,15 @@
 from collections.abc import Callable
 
 from torch import Tensor, nn
+from torch_geometric.nn.inits import reset
 
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements
 from graphattn.nn.graph_structure import structure
-from graphattn.normalizers import FusedNormalizer
+from graphattn.normalizers import SigmoidSum
 
 _EPSILON = 1e-6
-
-
-class SigmoidSum(FusedNormalizer):
-    r"""Gates between zero and one, over their sum.
-
-    .. math::
-        \alpha_{ij} = \frac{\sigma(s_{ij})}{\epsilon + \sum_{k \to i} \sigma(s_{ik})}
-
-    Args:
-        epsilon: Added to the sum.
-    """
-
-    divides = True
-
-    def __init__(self, epsilon: float = 0.0) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-
-    def map(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid()
-
-    def extra_repr(self) -> str:
-        return f"epsilon={self.epsilon}"
 
 
 def score(target_gate: Tensor, source_gate: Tensor, edge_gate: Tensor) -> Tensor:
@@ -107,6 +85,11 @@ class GatedGCNLayer(nn.Module):
         self.lin_source = nn.Linear(channels, channels)
         self.node_norm, self.edge_norm = norm(channels), norm(channels)
         self.dropout = nn.Dropout(dropout)
+
+    def reset_parameters(self) -> None:
+        """Draws the maps anew, and sets the norms to what they were at first."""
+        for part in self.children():
+            reset(part)
 
     def forward(
         self, x: Tensor, edge_index: Tensor | Edges, edge_attr: Tensor

@@ -56,6 +56,25 @@ def in_float32(
     return out.to(dtype)
 
 
+def check_width(
+    name: str, x: Tensor, *, heads: int | None = None, channels: int | None = None
+) -> None:
+    """Refuses other heads or channels than those of the parameters, which would broadcast.
+
+    Args:
+        name: How an error names ``x``.
+        x: ``(N, H, C)``.
+        heads: Number of heads wanted; any if None.
+        channels: Width of a head wanted; any if None.
+
+    Raises:
+        ValueError: If there are others.
+    """
+    if heads not in (None, x.shape[1]) or channels not in (None, x.shape[2]):
+        wanted = f"(N, {heads or 'H'}, {channels or 'C'})"
+        raise ValueError(f"{name} must be {wanted}, as the layer was made, got {tuple(x.shape)}")
+
+
 def key_counts(blocks: Blocks, like: Tensor) -> Tensor:
     """The number of keys that each query has, ``(N, 1, 1)``, at least one."""
     counts = blocks.source_ptr.diff().clamp(min=1).to(like.dtype)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
-from graphattn.nn.linear_attention import LinearSetAttention
+from graphattn.nn.linear_attention import LinearSetAttention, check_width
 from graphattn.nn.set_products import SetTiles
 
 
@@ -39,6 +39,7 @@ class LinformerAttention(LinearSetAttention):
         nn.init.normal_(self.E, std=0.02)  # as in Nyströmformer's code for it
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+        check_width("query", query, heads=self.E.shape[0])
         most, max_size = max(blocks.source_sizes, default=0), self.E.shape[2]
         if most > max_size:
             raise ValueError(f"a set must have at most {max_size} keys, got {most}")

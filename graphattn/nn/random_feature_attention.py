@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce.op import segment_expand, segment_reduce
-from graphattn.nn.linear_attention import LinearSetAttention, feature_mean
+from graphattn.nn.linear_attention import LinearSetAttention, check_width, feature_mean
 
 
 def orthogonal_gaussian(num_rows: int, channels: int) -> Tensor:
@@ -118,6 +118,7 @@ class PerformerAttention(RandomProjection):
         return orthogonal_gaussian(*self.projection.shape)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+        check_width("query", query, channels=self.projection.shape[1])
         of_query, of_key = self._logits(query), self._logits(key)  # (N, H, R), (M, H, R)
         ptr = blocks.source_ptr
         largest = segment_reduce(of_key[0].detach().amax(-1, keepdim=True), ptr, "max")
@@ -187,6 +188,8 @@ class RandomFeatureAttention(RandomProjection):
         return torch.randn(self.projection.shape)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+        heads, channels = self.scale.shape
+        check_width("query", query, heads=heads, channels=channels)
         total, weight = feature_mean(self._features(query), self._features(key), value, blocks)
         return total / weight.clamp(min=self.epsilon)
 

@@ -11,32 +11,9 @@ from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements, check_heads
 from graphattn.nn.graph_structure import structure
 from graphattn.nn.postnorm_update import PostnormUpdate
-from graphattn.normalizers import FusedNormalizer
+from graphattn.normalizers import ExponentialSum
 
 _CLAMP, _EPSILON = 5.0, 1e-6
-
-
-class ExponentialSum(FusedNormalizer):
-    r"""Softmax without a shift by the largest logit, for logits that are bounded already.
-
-    .. math::
-        \alpha_{ij} = \frac{\exp s_{ij}}{\epsilon + \sum_{k \to i} \exp s_{ik}}
-
-    Args:
-        epsilon: Added to the sum.
-    """
-
-    divides = True
-
-    def __init__(self, epsilon: float = 0.0) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-
-    def map(self, logits: Tensor) -> Tensor:
-        return logits.exp()
-
-    def extra_repr(self) -> str:
-        return f"epsilon={self.epsilon}"
 
 
 def score(

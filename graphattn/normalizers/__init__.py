@@ -3,10 +3,12 @@
 from graphattn.normalizers.fused import FusedNormalizer, is_fused
 from graphattn.normalizers.maps import (
     ClampedSoftmax,
+    ExponentialSum,
     Identity,
     Laplace,
     ReLUSum,
     Sigmoid,
+    SigmoidSum,
     SoftplusSum,
 )
 from graphattn.normalizers.normalizer import Normalizer
@@ -20,12 +22,14 @@ __all__ = [
     "ClampedSoftmax",
     "Entmax",
     "Entmax15",
+    "ExponentialSum",
     "FusedNormalizer",
     "Identity",
     "Laplace",
     "Normalizer",
     "ReLUSum",
     "Sigmoid",
+    "SigmoidSum",
     "SinkSoftmax",
     "Softmax",
     "SoftmaxOne",

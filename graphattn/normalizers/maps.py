@@ -1,4 +1,4 @@
-"""Maps of each logit by itself: sigmoid, softplus, ReLU, exponential with clamp, Laplace, none."""
+"""Maps of each logit by itself: sigmoid, softplus, ReLU, exponential, Laplace, none."""
 
 import math
 
@@ -110,6 +110,57 @@ class ReLUSum(FusedNormalizer):
 
     def map(self, logits: Tensor) -> Tensor:
         return logits.relu()
+
+    def extra_repr(self) -> str:
+        return f"epsilon={self.epsilon}"
+
+
+class SigmoidSum(FusedNormalizer):
+    r"""Gates between zero and one, over their sum.
+
+    .. math::
+        \alpha_{ij} = \frac{\sigma(s_{ij})}{\epsilon + \sum_{k \to i} \sigma(s_{ik})}
+
+    Args:
+        epsilon: Added to the sum.
+
+    Source: Bresson and Laurent, "Residual Gated Graph ConvNets", 2017, whose code adds ``1e-6``.
+    """
+
+    divides = True
+
+    def __init__(self, epsilon: float = 0.0) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def map(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
+
+    def extra_repr(self) -> str:
+        return f"epsilon={self.epsilon}"
+
+
+class ExponentialSum(FusedNormalizer):
+    r"""Softmax without a shift by the largest logit, for logits that are bounded already.
+
+    .. math::
+        \alpha_{ij} = \frac{\exp s_{ij}}{\epsilon + \sum_{k \to i} \exp s_{ik}}
+
+    Args:
+        epsilon: Added to the sum.
+
+    Source: the code of Kreuzer et al., "Rethinking Graph Transformers with Spectral Attention",
+        NeurIPS 2021, which adds ``1e-6``.
+    """
+
+    divides = True
+
+    def __init__(self, epsilon: float = 0.0) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def map(self, logits: Tensor) -> Tensor:
+        return logits.exp()
 
     def extra_repr(self) -> str:
         return f"epsilon={self.epsilon}"

@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
             # PyTorch's own words are left to the cause: they advise to load it unsafely.
             raise ValueError(f"{path} is damaged: delete it to start anew") from error
     return dict(content)

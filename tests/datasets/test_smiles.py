@@ -63,6 +63,21 @@ def test_one_atom_has_no_bonds() -> None:
     assert methane.edge_attr.shape == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("smiles", "elements"),
+    [
+        ("[H]C([H])([H])[H]", [6]),
+        ("[H]OC", [8, 6]),
+        ("[H][H]", [1, 1]),
+        ("[2H]OC", [1, 8, 6]),
+        ("[H+].[Cl-]", [1, 17]),
+    ],
+)
+def test_hydrogens_are_atoms_where_rdkit_keeps_them(smiles: str, elements: list[int]) -> None:
+    [graph] = graphs_from_smiles([smiles]).graphs
+    assert (graph.x[:, 0] + 1).tolist() == elements  # ogb counts from hydrogen
+
+
 @pytest.mark.parametrize("smiles", [[], ["C1CC"]], ids=["no rows", "none that can be read"])
 def test_without_molecules_there_are_no_graphs(smiles: list[str]) -> None:
     read = graphs_from_smiles(smiles)

@@ -50,6 +50,20 @@ def test_without_a_name_they_are_appended_to_the_features(width: int | None) -> 
     assert_close(AddRandomWalkPE(4, attr_name=None)(data).x, official.x)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool], ids=str)
+def test_fractions_are_not_cut_off_to_fit_whole_numbers(dtype: torch.dtype) -> None:
+    data = random_graph(6, 0)
+    data.x = torch.ones(6, 2, dtype=dtype)
+    encoding = AddRandomWalkPE(4, attr_name=None)
+    message = rf"x must be floating point to have AddRandomWalkPE\(walk_length=4\).* got {dtype}"
+    with pytest.raises(TypeError, match=message):
+        encoding(data)
+    with pytest.raises(TypeError, match=message):
+        add_encodings([data], [encoding], progress=False)
+    data.x = data.x.float()
+    assert encoding(data).x.shape == (6, 6)
+
+
 def test_weights_of_edges_are_read() -> None:
     data = random_graph(6, 0)
     weighted = data.clone()
@@ -120,6 +134,17 @@ def test_types_along_paths_need_types() -> None:
         data.edge_attr = attributes
         with pytest.raises(ValueError, match="edge_attr must"):
             AddShortestPathEdgeTypes(2)(data)
+
+
+def test_types_along_paths_have_room_for_one_more() -> None:
+    data = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
+    data.edge_attr = torch.tensor([3, 254], dtype=torch.uint8)
+    found = AddShortestPathEdgeTypes(1)(data).shortest_path_edge_type
+    assert found.flatten().tolist() == [0, 4, 255, 0]
+    for last, dtype in ((255, torch.uint8), (-1, torch.int64), (127, torch.int8)):
+        data.edge_attr = torch.tensor([3, last], dtype=dtype)
+        with pytest.raises(ValueError, match=f"less than the largest {dtype}, got"):
+            AddShortestPathEdgeTypes(1)(data)
 
 
 def test_a_whole_data_set_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,20 @@ def test_edges_must_run_both_ways() -> None:
         laplacian_eigenvectors(graph_of(one_way, 600), 2)
 
 
+@pytest.mark.parametrize("num_nodes", [3, 600])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9])
+def test_weights_of_both_directions_are_equal_up_to_rounding(scale: float, num_nodes: int) -> None:
+    edges, weight = undirected((0, 1), (1, 2)), scale * torch.tensor([1.0, 3.0, 1.0, 3.0])
+    rounded = weight * torch.tensor([1.0, 1.0, 1.0 + 1e-6, 1.0])
+    found, expected = (
+        laplacian_eigenvectors(graph_of(edges, num_nodes, x), 2) for x in (rounded, weight)
+    )
+    assert_close(found.values, expected.values, atol=1e-5, rtol=0.0)
+    unequal = weight * torch.tensor([1.0, 1.0, 1.001, 1.0])
+    with pytest.raises(ValueError, match="both directions, with equal weights"):
+        laplacian_eigenvectors(graph_of(edges, num_nodes, unequal), 2)
+
+
 def test_no_graphs_have_no_eigenvectors() -> None:
     values, vectors = laplacian_eigenvectors(Graphs(undirected(), torch.tensor([0])), 3)
     assert values.shape == (0, 3)

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from graphattn import Blocks
 from graphattn.nn import gated_gcn_layer
 from graphattn.nn.gated_gcn_layer import GatedGCNLayer
+from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.virtual_node import VirtualNode
 
 NAMES = renamed(
@@ -73,6 +74,21 @@ def test_a_node_without_incoming_edges_keeps_what_is_its_own() -> None:
     x = torch.randn(6, 16)
     out, _ = layer(x, bipartite_edges(5, 5, 12), torch.randn(12, 16))
     assert_close(out[5], x[5] + layer.node_norm(layer.lin_self(x[5:])).relu()[0])
+
+
+def test_gps_can_draw_it_anew() -> None:
+    layer = GPSConv(16, GatedGCNLayer(16), heads=2)
+    x, edge_index, edge_attr = torch.randn(6, 16), bipartite_edges(6, 6, 12), torch.randn(12, 16)
+    layer(x, edge_index, edge_attr=edge_attr)  # the norms keep means of it
+    nn.init.normal_(layer.conv.edge_norm.weight)
+    torch.manual_seed(7)
+    fresh = GatedGCNLayer(16).state_dict()
+    torch.manual_seed(7)
+    layer.reset_parameters()
+    for name, tensor in layer.conv.state_dict().items():
+        assert torch.equal(tensor, fresh[name]), name
+    layer.conv.edge_norm = nn.Identity()  # where nobody reads the edges behind it
+    layer.reset_parameters()
 
 
 def test_bad_input_is_named() -> None:

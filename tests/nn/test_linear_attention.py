@@ -274,3 +274,27 @@ def test_bad_input_is_named() -> None:
         LinformerAttention(H, 2, 3).double()(query, key, value, blocks)
     with pytest.raises(NotImplementedError, match="LinearSetAttention must override attend"):
         LinearSetAttention()(query, key, value, blocks)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("Galerkin", {"heads": 1}, r"query must be \(N, 2, 4\), as the layer was made, got \(3, 1"),
+        ("Galerkin", {"channels": 5}, r"query must be \(N, 2, 4\), .* got \(3, 2, 5\)"),
+        ("Galerkin", {"values": 1}, r"value must be \(N, 2, 3\), .* got \(4, 2, 1\)"),
+        ("Fourier", {"heads": 1}, r"query must be \(N, 2, 4\), .* got \(3, 1, 4\)"),
+        ("Fourier", {"channels": 1}, r"query must be \(N, 2, 4\), .* got \(3, 2, 1\)"),
+        ("Linformer", {"heads": 1}, r"query must be \(N, 2, C\), .* got \(3, 1, 4\)"),
+        ("random features", {"heads": 1}, r"query must be \(N, 2, 4\), .* got \(3, 1, 4\)"),
+        ("random features", {"channels": 1}, r"query must be \(N, 2, 4\), .* got \(3, 2, 1\)"),
+        ("performer", {"channels": 5}, r"query must be \(N, H, 4\), .* got \(3, 2, 5\)"),
+    ],
+)
+def test_parameters_are_not_spread_over_other_heads_or_channels(
+    name: str, change: dict[str, int], message: str
+) -> None:
+    heads, channels, width = ({"heads": H, "channels": C, "values": D} | change).values()
+    query, key = (torch.randn(size, heads, channels) for size in (3, 4))
+    value = torch.randn(4, heads, width)
+    with pytest.raises(ValueError, match=message):
+        KINDS[name]()(query, key, value, Blocks.from_ptr(borders([3]), borders([4])))
