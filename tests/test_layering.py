@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("kernels", "core", "nn", "models", "training", "examples")
 # What stands beside `training`: for those who use networks, not for those networks are made of.
 OF_TRAINING = ("training", "plot", "testing")
-OPTIONAL = ("lightning", "torchmetrics", "rdkit", "matplotlib", "ogb", "triton", "ase", "tabulate")
+OPTIONAL = (
+    *("lightning", "torchmetrics", "rdkit", "matplotlib", "ogb", "triton", "tabulate"),
+    *("ase", "vesin"),
+)
 
 
 def room_of(module: str) -> str | None:
