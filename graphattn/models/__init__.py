@@ -1,5 +1,11 @@
 """Whole networks, made of the layers in ``graphattn.nn``."""
 
+from graphattn.models.crystalformer import (
+    Crystalformer,
+    CrystalformerSizes,
+    paper_attention,
+    simplified_attention,
+)
 from graphattn.models.deep_sets import DeepSets
 from graphattn.models.gps import GPS, LocalGPSLayer
 from graphattn.models.graph_inputs import (
@@ -19,6 +25,8 @@ from graphattn.models.set_transformer import SetTransformer
 
 __all__ = [
     "GPS",
+    "Crystalformer",
+    "CrystalformerSizes",
     "DeepSets",
     "FromAttribute",
     "GraphFeatures",
@@ -39,4 +47,6 @@ __all__ = [
     "SummedEmbeddings",
     "gcn_convs",
     "gin_convs",
+    "paper_attention",
+    "simplified_attention",
 ]

@@ -4,6 +4,14 @@ from graphattn.nn.acmil import ACMIL, branch_similarity, keep_at_random
 from graphattn.nn.agent_attention import AgentAttention, cluster_means
 from graphattn.nn.agile3d_block import AGILE3DBlock
 from graphattn.nn.cross_attention import CrossAttention
+from graphattn.nn.crystalformer_forms import (
+    ATOM_SOFTMAX,
+    IMAGE_SOFTMAX,
+    CrystalformerForm,
+    without_softmax,
+)
+from graphattn.nn.crystalformer_layer import CrystalformerAttention, CrystalformerLayer
+from graphattn.nn.crystals import Crystals
 from graphattn.nn.distance_attention import DistanceAttention
 from graphattn.nn.dot_product import dot_product_attention
 from graphattn.nn.dual_attention import DualAttention, RelationalAttention, Relations
@@ -17,6 +25,19 @@ from graphattn.nn.gat_conv import GATConv
 from graphattn.nn.gated_attention_pooling import GatedAttentionPooling
 from graphattn.nn.gated_gcn_layer import GatedGCNLayer
 from graphattn.nn.gatv2_conv import GATv2Conv
+from graphattn.nn.gaussian_widths import (
+    AtomWidth,
+    FirstBatchStandardized,
+    HeadWidth,
+    MappedAtomWidth,
+    PositiveAbsolute,
+    PositiveELU,
+    PositiveExponential,
+    PositiveMap,
+    PositiveSigmoid,
+    PositiveSoftplus,
+    QueryWidth,
+)
 from graphattn.nn.gps_conv import GPSConv
 from graphattn.nn.graph_transformer_attention import GraphTransformerAttention
 from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
@@ -30,6 +51,14 @@ from graphattn.nn.graphormer_bias import (
 from graphattn.nn.graphormer_layer import GraphormerAttention, GraphormerLayer, GraphToken
 from graphattn.nn.grit_layer import GRITLayer
 from graphattn.nn.latent import LatentLayer
+from graphattn.nn.lattice_terms import (
+    Gaussians,
+    HeadGroups,
+    RadialFunctions,
+    RealSpace,
+    ReciprocalSpace,
+)
+from graphattn.nn.lattice_waves import WaveSpace
 from graphattn.nn.linear_attention import (
     EfficientAttention,
     LinearAttention,
@@ -38,6 +67,7 @@ from graphattn.nn.linear_attention import (
 )
 from graphattn.nn.linformer_attention import LinformerAttention
 from graphattn.nn.luna_block import LUNABlock
+from graphattn.nn.matformer_conv import MatformerConv
 from graphattn.nn.multihead_acmil import MultiheadACMIL
 from graphattn.nn.neural_attention import NeuralAttention
 from graphattn.nn.nystrom_attention import NystromAttention
@@ -79,6 +109,8 @@ from graphattn.nn.virtual_node import VirtualNode
 
 __all__ = [
     "ACMIL",
+    "ATOM_SOFTMAX",
+    "IMAGE_SOFTMAX",
     "ISAB",
     "MAB",
     "OFFICIAL_CODE",
@@ -87,10 +119,15 @@ __all__ = [
     "SAB",
     "AGILE3DBlock",
     "AgentAttention",
+    "AtomWidth",
     "BlockForm",
     "CarriedSeeds",
     "CrossAttention",
     "CrossAttentionBlock",
+    "CrystalformerAttention",
+    "CrystalformerForm",
+    "CrystalformerLayer",
+    "Crystals",
     "DegreeEncoding",
     "DirectEdgeBias",
     "DistanceAttention",
@@ -98,6 +135,7 @@ __all__ = [
     "EdgeSetAttention",
     "EfficientAttention",
     "ExphormerLayer",
+    "FirstBatchStandardized",
     "FlowAttention",
     "FourierAttention",
     "GATConv",
@@ -108,13 +146,16 @@ __all__ = [
     "GatedAttentionPooling",
     "GatedGCNLayer",
     "GaussianDistance",
+    "Gaussians",
     "GraphToken",
     "GraphTransformerAttention",
     "GraphTransformerLayer",
     "GraphormerAttention",
     "GraphormerBias",
     "GraphormerLayer",
+    "HeadGroups",
     "HeadNorm",
+    "HeadWidth",
     "InducedSetAttentionBlock",
     "LUNABlock",
     "LatentLayer",
@@ -123,6 +164,8 @@ __all__ = [
     "LinearSetAttention",
     "LinformerAttention",
     "MagnitudeAwareLinearAttention",
+    "MappedAtomWidth",
+    "MatformerConv",
     "MultiheadACMIL",
     "MultiheadAttentionBlock",
     "NeuralAttention",
@@ -136,11 +179,21 @@ __all__ = [
     "PoolingByMultiheadAttention",
     "PositionalAttention",
     "PositionalTransformerLayer",
+    "PositiveAbsolute",
+    "PositiveELU",
+    "PositiveExponential",
+    "PositiveMap",
+    "PositiveSigmoid",
+    "PositiveSoftplus",
     "PostnormUpdate",
+    "QueryWidth",
     "RINBlock",
     "RadialBasis",
+    "RadialFunctions",
     "RandomFeatureAttention",
     "RandomSignFlip",
+    "RealSpace",
+    "ReciprocalSpace",
     "RelationalAttention",
     "Relations",
     "SANLayer",
@@ -151,6 +204,7 @@ __all__ = [
     "SymbolicAttention",
     "TransformerConv",
     "VirtualNode",
+    "WaveSpace",
     "branch_similarity",
     "chosen",
     "cluster_means",
@@ -165,4 +219,5 @@ __all__ = [
     "message_statistics",
     "octave_features",
     "with_tokens",
+    "without_softmax",
 ]

@@ -16,6 +16,7 @@ from graphattn.nn.exphormer_layer import ExphormerLayer
 from graphattn.nn.gated_gcn_layer import GatedGCNLayer
 from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
 from graphattn.nn.grit_layer import GRITLayer
+from graphattn.nn.matformer_conv import MatformerConv
 from graphattn.nn.san_layer import SANLayer
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -36,6 +37,7 @@ TRANSFORMERS: dict[str, Callable[[], Callable[..., Any]]] = {
     "ExphormerLayer": lambda: ExphormerLayer(4, 2, edge_dim=4),
     "GRITLayer": lambda: GRITLayer(4, 2, scales_by_degree=False),
     "SANLayer": lambda: OfSigns(SANLayer(4, 2)),
+    "MatformerConv": lambda: MatformerConv(4, 4, 2),
 }
 NUM_NODES, NUM_EDGES = 9, 30
 
