@@ -20,7 +20,7 @@ from graphattn.training.records import (
     recorded_seed,
     seeds_of,
 )
-from graphattn.training.selection import BestValue, LossAndAccuracy, Selection
+from graphattn.training.selection import AverageOfLast, BestValue, LossAndAccuracy, Selection
 from graphattn.training.tasks import (
     Stage,
     Task,
@@ -30,6 +30,7 @@ from graphattn.training.tasks import (
 )
 
 __all__ = [
+    "AverageOfLast",
     "BestValue",
     "LossAndAccuracy",
     "MeasureOfAll",

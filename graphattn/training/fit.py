@@ -27,8 +27,8 @@ class Settings:
 
     Attributes:
         max_epochs: Passes over the training data at most.
-        learning_rate: Step size of Adam.
-        weight_decay: L2 penalty that Adam adds to the gradient.
+        learning_rate: Step size of the optimizer.
+        weight_decay: Of the optimizer; Adam adds it to the gradient as an L2 penalty.
         gradient_clip: Norm to which longer gradients are shortened; ``None`` leaves them.
         seed: Seeds the weights, the order of batches and dropout.
         precision: Lightning's name of the number format, e.g. ``"32-true"`` or ``"bf16-mixed"``.
@@ -80,6 +80,7 @@ def fit(
     folder: str | Path,
     selection: Selection | None = None,
     schedule: Callable[[float], float] | None = None,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
 ) -> Result:
     """Train a model, keep the weights that validation chooses, and test them once.
 
@@ -96,6 +97,8 @@ def fit(
             given is copied, never changed.
         schedule: Factor of the learning rate for the part of ``max_epochs`` that is done, from 0 to
             1, asked before every step, e.g. ``one_cycle``; constant if left out.
+        optimizer: Called with the parameters, ``lr`` and ``weight_decay``, e.g.
+            ``torch.optim.AdamW``.
 
     Returns:
         The numbers.
@@ -107,7 +110,7 @@ def fit(
     folder, start = Path(folder), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
-    module = _Module(build(), task, settings, schedule)
+    module = _Module(build(), task, settings, schedule, optimizer)
     selection, curve = copy.deepcopy(selection or BestValue()), Curve()
     resume = folder / "resume.ckpt"
     if resume.exists():
@@ -125,6 +128,9 @@ def fit(
                 f"no epoch of {len(curve.rows)} had a validation loss that is a number"
             )
         module.model.load_state_dict(selection.kept["weights"])
+        validation = curve.rows[best]
+        if selection.averages:
+            validation = trainer.validate(module, task.validation, verbose=False)[0]
         test = trainer.test(module, task.test, verbose=False)[0]
     if trainer.is_global_zero:
         write(module.model.state_dict(), folder / "weights.pt")
@@ -132,7 +138,7 @@ def fit(
         test={k.removeprefix("test_"): v for k, v in test.items()},
         validation={
             k.removeprefix("validation_"): v
-            for k, v in curve.rows[best].items()
+            for k, v in validation.items()
             if k.startswith("validation_")
         },
         best_epoch=best,
@@ -164,9 +170,11 @@ class _Module(lightning.LightningModule):
         task: Task,
         settings: Settings,
         schedule: Callable[[float], float] | None,
+        optimizer: Callable[..., torch.optim.Optimizer],
     ) -> None:
         super().__init__()
         self.model, self.task, self.settings, self.schedule = model, task, settings, schedule
+        self.optimizer = optimizer
         self.metrics = nn.ModuleDict(
             {
                 f"{stage}_{name}": copy.deepcopy(metric)
@@ -197,12 +205,12 @@ class _Module(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
-        adam = torch.optim.Adam(self.model.parameters(), lr=rate, weight_decay=decay)
+        optimizer = self.optimizer(self.model.parameters(), lr=rate, weight_decay=decay)
         if self.schedule is None:
-            return adam
+            return optimizer
         schedule, steps = self.schedule, self.trainer.estimated_stepping_batches
-        factor = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: schedule(step / steps))
-        return [adam], [{"scheduler": factor, "interval": "step"}]
+        factor = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / steps))
+        return [optimizer], [{"scheduler": factor, "interval": "step"}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["settings"] = asdict(self.settings)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import callbacks
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 
@@ -17,7 +18,12 @@ class Selection(callbacks.EarlyStopping):
 
     Args:
         patience: Number of epochs without hope after which training stops.
+
+    Attributes:
+        averages: Whether what is kept is no epoch's own, and is to be validated by itself.
     """
+
+    averages = False
 
     def __init__(self, patience: int) -> None:
         # Lightning stops when a logged number no longer grows: the number of hopeful epochs.
@@ -29,16 +35,24 @@ class Selection(callbacks.EarlyStopping):
         """Whether to keep this epoch's weights, and whether to start patience anew."""
         raise NotImplementedError
 
+    def joined(self, weights: dict[str, Tensor], trainer: Any) -> dict[str, Tensor]:
+        """What is kept of an epoch's weights; all of them, and nothing else."""
+        return weights
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         # A run that is resumed after it has stopped shall not train one more epoch.
         if self.kept["goal_reached"] or self.wait_count >= self.patience:
             trainer.should_stop = True
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:  # what was kept is looked at once more
+            return
         keep, hopeful = self.judge(_floats(trainer.callback_metrics))
         if keep:
             weights = {k: v.detach().clone() for k, v in pl_module.model.state_dict().items()}
-            self.kept.update(weights=weights, best_epoch=trainer.current_epoch)
+            self.kept.update(
+                weights=self.joined(weights, trainer), best_epoch=trainer.current_epoch
+            )
         self.kept["hopeful_epochs"] += int(hopeful)
         pl_module.log(self.monitor, float(self.kept["hopeful_epochs"]), sync_dist=False)
         if self.kept["goal_reached"]:
@@ -108,6 +122,46 @@ class LossAndAccuracy(Selection):
         self.kept["loss"] = min(self.kept["loss"], loss)
         self.kept["accuracy"] = max(self.kept["accuracy"], accuracy)
         return all(as_good), any(as_good)
+
+
+class AverageOfLast(Selection):
+    """Keeps the mean of the weights after each of the last epochs; validation chooses nothing.
+
+    Args:
+        epochs: How many, at least one; all of them if there are not as many.
+
+    Raises:
+        ValueError: If ``epochs`` is not positive.
+
+    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization",
+        UAI 2018 (stochastic weight averaging).
+    """
+
+    averages = True
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(patience=1)
+        if epochs < 1:
+            raise ValueError(f"epochs must be positive, got {epochs}")
+        self.epochs = epochs
+
+    def judge(self, numbers: Mapping[str, float]) -> tuple[bool, bool]:
+        """Every epoch is kept until the next, and none is without hope."""
+        return True, True
+
+    def joined(self, weights: dict[str, Tensor], trainer: Any) -> dict[str, Tensor]:
+        """The mean with those kept before, once the last epochs have begun."""
+        first = max(trainer.max_epochs - self.epochs, 0)
+        before = trainer.current_epoch - first
+        if before <= 0:
+            return weights
+        # A sum of means and differences: no digits are lost to large sums.
+        return {
+            name: kept.lerp(weights[name], 1 / (before + 1))
+            if kept.is_floating_point()
+            else weights[name]
+            for name, kept in self.kept["weights"].items()
+        }
 
 
 class Curve(callbacks.Callback):
