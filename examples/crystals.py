@@ -17,6 +17,7 @@ One file per fold is kept, and one per seed with the mean over the folds.
 
 import argparse
 import functools
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -153,13 +154,16 @@ def train_baseline(
 
     forest = RandomForestRegressor(500, max_features=1 / 3, random_state=settings.seed)
     model = forest if given.model == "RandomForest" else DummyRegressor()
+    start = time.perf_counter()
     model.fit(composition(fold.train), values(fold.train, benchmark.target))
+    seconds = time.perf_counter() - start
 
     def error(crystals: list[Crystal]) -> dict[str, float]:
         found = model.predict(composition(crystals))
         return {"mae": float(np.abs(found - values(crystals, benchmark.target)).mean())}
 
-    return {"test": error(fold.test), "validation": error(fold.validation)}
+    errors = {"test": error(fold.test), "validation": error(fold.validation)}
+    return {**errors, "epochs": 1, "seconds": seconds}
 
 
 MODELS = {
@@ -186,8 +190,12 @@ def train_folds(
         stage: {name: fmean(own[stage][name] for own in found) for name in found[0][stage]}
         for stage in ("test", "validation")
     }
-    seconds = sum(own.get("seconds", 0.0) for own in found)
-    return {**means, "folds": [own["test"] for own in found], "seconds": seconds}
+    return {
+        **means,
+        "folds": [own["test"] for own in found],
+        "epochs": round(fmean(own["epochs"] for own in found)),
+        "seconds": sum(own["seconds"] for own in found),
+    }
 
 
 def _told(given: argparse.Namespace) -> dict[str, Any]:
