@@ -35,6 +35,7 @@ from graphattn.training import (
     deciding,
     fit,
     mean_and_error,
+    one_cycle,
     recorded_seed,
     seeds_of,
 )
@@ -84,6 +85,9 @@ def ten_times_slower_from_half(done: float) -> float:
     return 1.0 if done < 0.5 else 0.1
 
 
+SCHEDULES = {"authors": ten_times_slower_from_half, "one-cycle": one_cycle}
+
+
 def train(given: argparse.Namespace, settings: Settings, folder: Path) -> dict[str, Any]:
     def build() -> nn.Module:
         outputs = (DIM, DIM + 2, NUM_COMPONENTS, given.channels)
@@ -94,7 +98,7 @@ def train(given: argparse.Namespace, settings: Settings, folder: Path) -> dict[s
     task = clustering_task(given.steps_per_epoch, given.test_batches)
     # No patience: all steps are taken, as the authors did.
     selection = BestValue("validation_loss", patience=settings.max_epochs + 1)
-    result = fit(build, task, settings, folder, selection, ten_times_slower_from_half)
+    result = fit(build, task, settings, folder, selection, SCHEDULES[given.schedule])
     oracle = torch.stack([own.mean() for _, own in task.test]).mean()
     return {**asdict(result), "weights": result.weights.name, "oracle": float(oracle)}
 
@@ -105,7 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--model", choices=["SetTransformer", "DeepSets"], default="SetTransformer")
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--induced-points", type=int, default=32, help="0: SAB in place of ISAB")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="a tenth from half on")
+    parser.add_argument(
+        "--learning-rate", type=float, default=1e-3, help="at its height (default: 1e-3)"
+    )
+    parser.add_argument(
+        "--schedule", choices=list(SCHEDULES), default="authors", help="of the learning rate"
+    )
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--steps-per-epoch", type=int, default=500)
     parser.add_argument("--test-batches", type=int, default=100, help="of ten sets")
@@ -113,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     given = parser.parse_args(arguments)
 
     name = given.model + (f"-{given.induced_points}" if given.model == "SetTransformer" else "")
+    name += "" if given.schedule == "authors" else f"-{given.schedule}"
     folder = given.output / "clustering" / name
     told = deciding(given)
     found = []
