@@ -63,9 +63,9 @@ SIZES = CrystalformerSizes()
 class CrystalNetwork(nn.Module):
     """A Crystalformer whose answers are in the unit of the target."""
 
-    def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.crystalformer = Crystalformer(sizes=SIZES)
+        self.crystalformer = Crystalformer(sizes=SIZES, dropout=dropout)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("deviation", torch.tensor(deviation))
 
@@ -116,7 +116,7 @@ def train_crystalformer(
     steps = settings.max_epochs * -(-len(own) // given.batch_size)
     schedule = functools.partial(inverse_root, steps)
     result = fit(
-        functools.partial(CrystalNetwork, float(own.mean()), float(own.std())),
+        functools.partial(CrystalNetwork, float(own.mean()), float(own.std()), given.dropout),
         task,
         settings,
         folder,
@@ -262,10 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> Any:
     training = commands.add_parser("train", help="train and report")
     training.add_argument("--dataset", choices=CRYSTAL_BENCHMARKS, default="phonons")
     training.add_argument("--model", choices=list(MODELS), default="Crystalformer")
-    training.add_argument("--max-epochs", type=int, default=200)
-    training.add_argument("--averaged", type=int, default=20, help="last epochs (default: 20)")
+    training.add_argument("--max-epochs", type=int, default=100)
+    training.add_argument("--averaged", type=int, default=10, help="last epochs (default: 10)")
     training.add_argument("--batch-size", type=int, default=64, help="crystals (default: 64)")
     training.add_argument("--learning-rate", type=float, default=5e-4)
+    training.add_argument("--dropout", type=float, default=0.0)
     training.add_argument("--schedule", choices=["one-cycle", "inverse-root"], default="one-cycle")
     training.add_argument("--folds", type=int, nargs="+", help="only these")
     training.add_argument("--progress", action="store_true")
