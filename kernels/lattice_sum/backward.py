@@ -3,9 +3,11 @@
 # Of an image n, with share p, squared distance d and the gradients a, b of alpha and beta:
 #   of the logit = p (a + v(n) - mean of v), v(n) the pull of b on the radial functions at n;
 #   of d = -logit / (2 sigma^2) + p v'(n) / (2 sqrt(d)).
+# Those of the logits sum to a. So their pull at sigma is that of d less the least of all, and the
+# least times a: where sigma is narrow, nothing large cancels.
 BACKWARD = """
 struct Gradients {
-  const value_t *of_alpha, *of_beta, *alpha, *beta;
+  const value_t *of_alpha, *of_beta, *beta;
   value_t *of_pairs, *of_sigma, *of_weights;  // of_weights: a slot for each chunk
   double* of_queries;                         // gradients of the cell from each query
 };
@@ -18,6 +20,7 @@ static void start_pair(const Crystals& all, Work& work, const Gradients& given, 
                 *beta = given.beta + pair * all.num_heads * channels;
   for (int64_t h = 0; h < all.num_heads; ++h) {
     work.centred[h] = given.of_alpha[pair * all.num_heads + h];
+    work.of_precision[h] += work.images.least * work.centred[h];
     for (int64_t channel = 0; channel < channels; ++channel) {
       arriving[channel * heads + h] = of_beta[h * channels + channel];
       work.centred[h] -= of_beta[h * channels + channel] * beta[h * channels + channel];
@@ -61,8 +64,29 @@ static void add_weights(const Crystals& all, const Work& work, value_t* of_weigh
     }
 }
 
+// Gaussians of all images, and the inverse of their sum: alpha, which grows with the distance over
+// sigma, has too few digits left for it.
+static void find_shares(const Crystals& all, Work& work) {
+  const int64_t heads = all.padded_heads;
+  const Images& images = work.images;
+  value_t* total = work.total.data();
+  const value_t* precision = work.precision.data();
+  work.shares.resize(images.count * heads);
+  std::fill(work.total.begin(), work.total.end(), value_t(0));
+  for (int64_t kept = 0; kept < images.count; ++kept) {
+    const value_t above = images.squared[images.kept[kept]] - images.least;
+    value_t* own = work.shares.data() + kept * heads;
+#pragma omp simd
+    for (int64_t h = 0; h < heads; ++h) {
+      own[h] = exponential(value_t(-0.5) * precision[h] * above);
+      total[h] += own[h];
+    }
+  }
+  for (int64_t h = 0; h < heads; ++h) total[h] = 1 / total[h];
+}
+
 template <bool GEOMETRY, bool WEIGHT>
-static void walk_images(const Crystals& all, Work& work, const value_t* alpha, value_t* mean) {
+static void walk_images(const Crystals& all, Work& work, value_t* mean) {
   const int64_t heads = all.padded_heads;
   const Images& images = work.images;
   Basis& basis = work.basis;
@@ -70,19 +94,15 @@ static void walk_images(const Crystals& all, Work& work, const value_t* alpha, v
   const value_t *pull = work.pull.data(), *precision = work.precision.data();
   if (WEIGHT) std::fill_n(mean, all.num_basis * heads, value_t(0));
   if (GEOMETRY) work.slopes.resize(images.count);
-  std::copy(alpha, alpha + all.num_heads, work.total.begin());
+  find_shares(all, work);
   for (int64_t kept = 0; kept < images.count; ++kept) {
     const value_t squared = images.squared[images.kept[kept]], distance = std::sqrt(squared);
+    const value_t above = squared - images.least, *shares = work.shares.data() + kept * heads;
     basis.template at<GEOMETRY>(distance);
     const value_t *values = basis.value.data(), *slopes = basis.slope.data();
     value_t by_distance = 0, by_square = 0;
     for (int64_t h = 0; h < heads; h += LANES) {
-      value_t own[LANES];
-#pragma omp simd
-      for (int lane = 0; lane < LANES; ++lane)
-        own[lane] =
-            exponential(value_t(-0.5) * precision[h + lane] * squared - work.total[h + lane]);
-      const Lanes share = lanes_at(own);
+      const Lanes share = lanes_at(shares + h) * lanes_at(work.total.data() + h);
       Lanes value = {}, slope = {};
       for (int64_t k = basis.first; k < basis.last; ++k) {
         const Lanes pulled = lanes_at(pull + k * heads + h);
@@ -94,7 +114,7 @@ static void walk_images(const Crystals& all, Work& work, const value_t* alpha, v
         }
       }
       const Lanes of_logit = share * (lanes_at(work.centred.data() + h) + value);
-      put(of_precision + h, lanes_at(of_precision + h) + of_logit * squared);
+      put(of_precision + h, lanes_at(of_precision + h) + of_logit * above);
       if (GEOMETRY) {
         const Lanes of_square = of_logit * lanes_at(precision + h), of_root = share * slope;
         for (int lane = 0; lane < LANES && h + lane < all.num_heads; ++lane)
@@ -141,7 +161,7 @@ static void backward_query(const Crystals& all, Work& work, const Gradients& giv
     value_t* arriving = work.arriving.data() + place * all.padded_channels * all.padded_heads;
     value_t* mean = work.mean.data() + place * all.num_basis * all.padded_heads;
     start_pair(all, work, given, pair, arriving);
-    walk_images<GEOMETRY, WEIGHT>(all, work, given.alpha + pair * all.num_heads, mean);
+    walk_images<GEOMETRY, WEIGHT>(all, work, mean);
     if (WEIGHT && (place == PAIRS - 1 || key == size - 1)) {
       const int64_t used = (place + 1) * all.num_basis * all.padded_heads;
       std::fill(work.mean.begin() + used, work.mean.end(), value_t(0));
@@ -189,11 +209,11 @@ static void backward(const Crystals& all, const Gradients& given, value_t* of_we
 
 #define BACKWARD(name, geometry, weight)                                                         \\
   extern "C" void backward_##name(                                                               \\
-      const Crystals* all, const value_t* of_alpha, const value_t* of_beta, const value_t* alpha, \\
-      const value_t* beta, value_t* of_pairs, double* of_queries, value_t* of_weights,           \\
-      value_t* of_sigma, value_t* of_weight, value_t* of_position, value_t* of_cell) {           \\
-    const Gradients given = {of_alpha, of_beta,  alpha,      beta,                               \\
-                             of_pairs, of_sigma, of_weights, of_queries};                        \\
+      const Crystals* all, const value_t* of_alpha, const value_t* of_beta, const value_t* beta, \\
+      value_t* of_pairs, double* of_queries, value_t* of_weights, value_t* of_sigma,             \\
+      value_t* of_weight, value_t* of_position, value_t* of_cell) {                              \\
+    const Gradients given = {of_alpha, of_beta,  beta,       of_pairs,                           \\
+                             of_sigma, of_weights, of_queries};                                  \\
     backward<geometry, weight>(*all, given, of_weight, of_position, of_cell);                    \\
   }
 BACKWARD(sigma, false, false)

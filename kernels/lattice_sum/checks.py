@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from graphattn.kernels.lattice_sum.images import refuse
+
 
 def check_structure(
     position: Tensor,
@@ -55,6 +57,17 @@ def check_structure(
     dtypes = {x.dtype for x in floating}
     if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
         raise TypeError(f"all must be float32, or all float64, got {sorted(map(str, dtypes))}")
+
+
+def check_cells(lattice: Tensor) -> None:
+    """Refuses cells, ``(S, 3, 3)``, without a volume; one of NaN may pass.
+
+    Raises:
+        ValueError: See above; names the crystal. See ``refuse``.
+    """
+    first, second, third = lattice.unbind(1)
+    volume = (first.cross(second, dim=-1) * third).sum(-1)
+    refuse((volume == 0) | volume.isinf(), "must have a cell with a volume")
 
 
 def check_rows(dtype: torch.dtype, *rows: tuple[Tensor, tuple[int, ...]]) -> None:

@@ -68,7 +68,7 @@ def lattice_sum_backward(
     launch(
         FORWARD + BACKWARD,
         _NAMES[want_geometry, want_weight],
-        *(t.contiguous() for t in (grad_alpha, grad_beta, alpha, beta)),
+        *(t.contiguous() for t in (grad_alpha, grad_beta, beta)),
         of_pairs,
         of_queries,
         of_weights,

@@ -118,22 +118,28 @@ def owners(ptr: Tensor, num_atoms: int) -> Tensor:
 
 
 def check_images(
-    images: Tensor, ptr: Tensor, num_atoms: int, num_pairs: int, exclude_self: bool = False
+    images: Tensor, ptr: Tensor, sigma: Tensor, num_pairs: int, exclude_self: bool = False
 ) -> None:
-    """Refuses, by their values, what a kernel cannot go by.
+    """Refuses, by their values, what a kernel cannot go by; a sigma of NaN may pass.
 
     Raises:
         ValueError: If ``ptr`` does not rise from 0 to ``N``, there are not so many pairs, or a
-            crystal has no images, or too many; names the crystal.
+            crystal has no images, too many, or a sigma that is no length; names the crystal. See
+            ``refuse``.
     """
-    check_ptr(ptr, num_atoms)
-    found = int(ptr.diff().square().sum())
-    if found != num_pairs:
-        raise ValueError(f"num_pairs must be {found}, got {num_pairs}")
+    check_ptr(ptr, sigma.shape[0])
+    found = ptr.diff().square().sum()
+    if ptr.device.type != "cpu":
+        torch._assert_async(found == num_pairs, f"num_pairs must fit ptr, got {num_pairs}")
+    elif found != num_pairs:
+        raise ValueError(f"num_pairs must be {int(found)}, got {num_pairs}")
     check_count(images)
     if exclude_self:
-        is_alone = (images == 0).all(1) & (ptr.diff() > 0).to(images.device)
+        is_alone = (images == 0).all(1).to(ptr.device, non_blocking=True) & (ptr.diff() > 0)
         refuse(is_alone, "must have images beyond its own cell with exclude_self")
+    is_wrong = ((sigma <= 0) | sigma.isinf()).any(1)
+    before = torch.cat([ptr.new_zeros(1), is_wrong.cumsum(0)])
+    refuse(before[ptr].diff() > 0, "must have sigma that are positive and finite")
 
 
 def check_count(limits: Tensor) -> None:
@@ -154,10 +160,14 @@ def check_count(limits: Tensor) -> None:
 def refuse(is_wrong: Tensor, what: str, got: Tensor | None = None) -> None:
     """Raises for the first crystal of which something is wrong, ``(S,)``.
 
+    On a GPU that traps, see ``segment_reduce.op.check_ptr``, and names none.
+
     Raises:
-        ValueError: If there is any.
+        ValueError: If there is any, and it lies on the CPU.
     """
-    if bool(is_wrong.any()):
+    if is_wrong.device.type != "cpu":
+        torch._assert_async(~is_wrong.any(), f"each crystal {what}")
+    elif bool(is_wrong.any()):
         crystal = int(is_wrong.nonzero()[0])
         value = "" if got is None else f", got limits of {got[crystal].tolist()} cells"
         raise ValueError(f"crystal {crystal} {what}{value}")

@@ -10,6 +10,7 @@ from graphattn.kernels.cpp.fallback import can_compile
 from graphattn.kernels.lattice_sum import cpu, reference
 from graphattn.kernels.lattice_sum.checks import (
     check_backend,
+    check_cells,
     check_rows,
     check_structure,
     exactly,
@@ -17,6 +18,7 @@ from graphattn.kernels.lattice_sum.checks import (
 )
 from graphattn.kernels.lattice_sum.images import cells_of, check_images, image_range, moved
 from graphattn.kernels.segment_reduce.op import check_ptr
+from graphattn.kernels.triton.available import require_triton
 
 
 def lattice_sum(
@@ -62,8 +64,8 @@ def lattice_sum(
             ``image_range``; atoms are then moved into the cell first, which changes nothing.
         exclude_self: Whether to leave out the image of an atom in its own place.
         num_pairs: ``P``, the sum of the squares of the numbers of atoms; counted without it.
-        backend: ``"auto"`` takes the C++ kernel on the CPU and plain PyTorch elsewhere and, with a
-            warning, without a compiler; ``"reference"`` is plain PyTorch.
+        backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
+            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
 
     Returns:
         ``alpha``, ``(P, H)``, and ``beta``, ``(P, H, C)``, the pairs in the order of ``Blocks``:
@@ -74,7 +76,9 @@ def lattice_sum(
 
     Raises:
         TypeError: If a tensor is of another kind than these.
-        ValueError: If a shape does not fit; and see ``image_range``, which names the crystal.
+        ValueError: If a shape does not fit; and see ``image_range``, which names the crystal. With
+            ``images``, NaN gives NaN. A GPU checks values by itself, see ``segment_reduce.op``.
+        ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
 
     Source: Taniai et al., "Crystalformer: Infinitely Connected Attention for Periodic Structure
         Encoding", ICLR 2024. The official gradient of the positions leaves out that the radial
@@ -96,8 +100,7 @@ def lattice_sum(
         num_pairs = int(ptr.diff().square().sum())
     arguments = (position, lattice, ptr, sigma, weight, images, num_pairs)
     run = _by_definition if backend == "reference" else _lattice_sum
-    alpha, beta = run(*arguments, float(spacing), float(width), exclude_self)
-    return alpha, beta
+    return run(*arguments, float(spacing), float(width), exclude_self)
 
 
 def lattice_log_sum(
@@ -154,38 +157,19 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
     return torch.empty(len(lattice), 3, dtype=torch.int64), position.new_empty(position.shape)
 
 
-def _by_definition(
-    position: Tensor,
-    lattice: Tensor,
-    ptr: Tensor,
-    sigma: Tensor,
-    weight: Tensor,
-    images: Tensor,
-    num_pairs: int,
-    spacing: float,
-    width: float,
-    exclude_self: bool,
-) -> tuple[Tensor, Tensor]:
-    _check(position, lattice, ptr, sigma, weight, images, num_pairs, exclude_self)
-    with exactly(sigma):
-        return reference.lattice_sum(
-            position, lattice, ptr, sigma, weight, images, spacing, width, exclude_self
-        )
+def _by_definition(*arguments: Any) -> tuple[Tensor, Tensor]:
+    tensors, num_pairs, form = arguments[:6], arguments[6], arguments[7:]
+    _check(tensors, num_pairs, form[-1])
+    with exactly(tensors[0]):
+        return reference.lattice_sum(*tensors, *form)
 
 
-def _check(
-    position: Tensor,
-    lattice: Tensor,
-    ptr: Tensor,
-    sigma: Tensor,
-    weight: Tensor,
-    images: Tensor,
-    num_pairs: int,
-    exclude_self: bool,
-) -> None:
+def _check(tensors: tuple[Tensor, ...], num_pairs: int, exclude_self: bool) -> None:
     """The operators can be called by anyone, and not only by the function that checks."""
+    position, lattice, ptr, sigma, weight, images = tensors
     check_structure(position, lattice, ptr, sigma, images, weight)
-    check_images(images, ptr, position.shape[0], num_pairs, exclude_self)
+    check_images(images, ptr, sigma, num_pairs, exclude_self)
+    check_cells(lattice)
 
 
 @torch.library.custom_op("graphattn::lattice_sum", mutates_args=())
@@ -204,8 +188,17 @@ def _lattice_sum(
     tensors = (position, lattice, ptr, sigma, weight, images)
     if not can_compile(*tensors):
         return _by_definition(*tensors, num_pairs, spacing, width, exclude_self)
-    _check(*tensors, num_pairs, exclude_self)
+    _check(tensors, num_pairs, exclude_self)
     return cpu.lattice_sum(*tensors, num_pairs, spacing, width, exclude_self)
+
+
+@_lattice_sum.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    _check(arguments[:6], arguments[6], arguments[-1])
+    require_triton()
+    from graphattn.kernels.lattice_sum import triton
+
+    return triton.lattice_sum(*arguments)
 
 
 @_lattice_sum.register_fake
@@ -237,10 +230,7 @@ def _lattice_sum_backward(
     """Gradients of positions, lattice, sigma and weight; empty ones where they are not wanted."""
     arriving, results = (grad_alpha, grad_beta), (alpha, beta)
     inputs = (position, lattice, ptr, sigma, weight, images)
-    _check(*inputs, alpha.shape[0], exclude_self)
-    of_alpha, of_beta = (alpha.shape[0], weight.shape[0]), (alpha.shape[0], *weight.shape[:2])
-    shapes = (of_alpha, of_beta, of_alpha, of_beta)
-    check_rows(sigma.dtype, *zip((*arriving, *results), shapes, strict=True))
+    _check_rows((*arriving, *results), inputs, exclude_self)
     if can_compile(*arriving, *results, *inputs):
         return cpu.lattice_sum_backward(
             *arriving, *results, *inputs, spacing, width, exclude_self, want_geometry, want_weight
@@ -251,6 +241,23 @@ def _lattice_sum_backward(
     if not want_geometry:
         of_position, of_lattice = of_position.new_empty(0), of_lattice.new_empty(0)
     return of_position, of_lattice, of_sigma, of_weight if want_weight else of_weight.new_empty(0)
+
+
+@_lattice_sum_backward.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_rows(arguments[:4], arguments[4:10], arguments[12])
+    require_triton()
+    from graphattn.kernels.lattice_sum import triton
+
+    return triton.lattice_sum_backward(*arguments)
+
+
+def _check_rows(rows: tuple[Tensor, ...], tensors: tuple[Tensor, ...], exclude_self: bool) -> None:
+    """Checks the gradients of both results and these themselves, too."""
+    num_pairs, weight = rows[2].shape[0], tensors[4]
+    _check(tensors, num_pairs, exclude_self)
+    of_alpha, of_beta = (num_pairs, weight.shape[0]), (num_pairs, *weight.shape[:2])
+    check_rows(weight.dtype, *zip(rows, 2 * (of_alpha, of_beta), strict=True))
 
 
 @_lattice_sum_backward.register_fake

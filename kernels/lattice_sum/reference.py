@@ -70,8 +70,10 @@ def gradients(
         value = torch.einsum("ijmk,ijhk->ijmh", basis, pull)
         mean_value = (seen.share * value).sum(2, keepdim=True)
         of_logits = seen.share * (of_alpha + value - mean_value)  # (n, n, M, H)
-        of_sigma = (of_logits * seen.squared.unsqueeze(-1)).sum((1, 2)) * sigma[atoms].pow(-3)
-        of_sigmas.append(of_sigma)
+        # They sum to that of alpha: what the least distance adds need not cancel.
+        of_squares = (of_logits * seen.above.unsqueeze(-1)).sum(2)
+        of_squares = of_squares + seen.least * of_alpha.squeeze(2)
+        of_sigmas.append(of_squares.sum(1) * sigma[atoms].pow(-3))
 
         rise = basis * (seen.centers(num_basis, spacing) - seen.distance.unsqueeze(-1)) / width**2
         slope = torch.einsum("ijmh,ijhk,ijmk->ijm", seen.share, pull, rise)
@@ -91,8 +93,13 @@ class Seen:
 
     vector: Tensor  # from the query to the image, (n, n, M, 3)
     squared: Tensor  # its squared length, (n, n, M)
+    least: Tensor  # of these, (n, n, 1)
     alpha: Tensor  # (n, n, H)
     share: Tensor  # of each image in the sum, (n, n, M, H)
+
+    @property
+    def above(self) -> Tensor:
+        return self.squared - self.least
 
     @property
     def is_apart(self) -> Tensor:
@@ -122,13 +129,15 @@ def see(
     """Of one crystal, its lattice ``(3, 3)``; images are ``number``, ``(M, 3)``, of cells away."""
     vector = between(position).unsqueeze(2) + number @ lattice
     squared = vector.square().sum(-1)
-    logits = -0.5 * squared.unsqueeze(-1) * sigma[:, None, None].pow(-2)
-    if exclude_self:
-        itself = torch.eye(len(position), dtype=torch.bool, device=position.device)
-        left_out = itself.unsqueeze(-1) & (number == 0).all(1)
-        logits = logits.masked_fill(left_out.unsqueeze(-1), -torch.inf)
-    alpha = logits.logsumexp(2)
-    return Seen(vector, squared, alpha, (logits - alpha.unsqueeze(2)).exp())
+    itself = torch.eye(len(position), dtype=torch.bool, device=position.device)
+    left_out = itself.unsqueeze(-1) & (number == 0).all(1) & exclude_self
+    least = squared.detach().masked_fill(left_out, torch.inf).amin(2, keepdim=True)
+    precision = sigma.unsqueeze(1).pow(-2)
+    # Above that of the nearest: where sigma is narrow, logits are large, and their digits few.
+    logits = -0.5 * (squared - least).unsqueeze(-1) * precision.unsqueeze(2)
+    logits = logits.masked_fill(left_out.unsqueeze(-1), -torch.inf)
+    alpha = logits.logsumexp(2) - 0.5 * least * precision
+    return Seen(vector, squared, least, alpha, logits.softmax(2))
 
 
 def crystals(ptr: Tensor) -> Iterator[tuple[int, slice]]:

@@ -94,7 +94,8 @@ struct Basis {
 struct Work {
   Images images;
   Basis basis;
-  std::vector<value_t> precision, mean, total, pull, arriving, centred, of_precision, slopes;
+  std::vector<value_t> precision, mean, total, shares, pull, arriving, centred;
+  std::vector<value_t> of_precision, slopes;
 
   explicit Work(const Crystals& all) : basis(all) {
     const size_t heads = all.padded_heads;

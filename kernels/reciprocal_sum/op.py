@@ -26,6 +26,7 @@ from graphattn.kernels.lattice_sum.images import (
 )
 from graphattn.kernels.reciprocal_sum import cpu, reference
 from graphattn.kernels.segment_reduce.op import check_ptr
+from graphattn.kernels.triton.available import require_triton
 
 LEAST = 1e-6  # below this a sum is noise of what cancels
 
@@ -62,8 +63,8 @@ def reciprocal_log_sum(
             reciprocal lattice, ``(S, 3)``, int64. Without it, what is left out is at most a
             millionth of the sum of the amplitudes.
         num_pairs: ``P``, the sum of the squares of the numbers of atoms; counted without it.
-        backend: ``"auto"`` takes the C++ kernel on the CPU and plain PyTorch elsewhere and, with a
-            warning, without a compiler; ``"reference"`` is plain PyTorch.
+        backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
+            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
 
     Returns:
         ``(P, H)``, the pairs in the order of ``Blocks``. Float64 if an input is, else float32.
@@ -72,7 +73,9 @@ def reciprocal_log_sum(
     Raises:
         TypeError: If a tensor is of another kind than these.
         ValueError: If a shape does not fit, a cell has no volume, a sigma is not positive and
-            finite, or a crystal needs more than 131,072 waves; names the crystal.
+            finite, or a crystal needs more than 131,072 waves; names the crystal. With ``waves``, a
+            sigma of NaN gives NaN. A GPU checks values by itself, see ``segment_reduce.op``.
+        ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
 
     Source: Taniai et al., "Crystalformer: Infinitely Connected Attention for Periodic Structure
         Encoding", ICLR 2024. The official code gives NaN for left-handed cells; this does not.
@@ -153,7 +156,8 @@ def _check(
 ) -> None:
     """The operators can be called by anyone, and not only by the function that checks."""
     check_structure(position, reciprocal, ptr, sigma, waves)
-    check_images(waves, ptr, position.shape[0], num_pairs)
+    check_images(waves, ptr, sigma, num_pairs)
+    refuse(~reciprocal.isfinite().flatten(1).all(1), "must have a cell with a volume")
 
 
 @torch.library.custom_op("graphattn::wave_sum", mutates_args=())
@@ -170,6 +174,15 @@ def _wave_sum(
         return _by_definition(*tensors, num_pairs)
     _check(*tensors, num_pairs)
     return cpu.wave_sum(*tensors, num_pairs)
+
+
+@_wave_sum.register_kernel("cuda")
+def _(*arguments: Any) -> Tensor:
+    _check(*arguments)
+    require_triton()
+    from graphattn.kernels.reciprocal_sum import triton
+
+    return triton.wave_sum(*arguments)
 
 
 @_wave_sum.register_fake
@@ -190,8 +203,7 @@ def _wave_sum_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of positions, reciprocal lattice and sigma; empty ones where not wanted."""
     tensors = (grad, position, reciprocal, ptr, sigma, waves)
-    _check(*tensors[1:], grad.shape[0])
-    check_rows(sigma.dtype, (grad, (grad.shape[0], sigma.shape[1])))
+    _check_gradient(*tensors)
     if can_compile(*tensors):
         return cpu.wave_sum_backward(*tensors, want_geometry)
     with exactly(sigma):
@@ -199,6 +211,21 @@ def _wave_sum_backward(
     if not want_geometry:
         of_position, of_reciprocal = grad.new_empty(0), grad.new_empty(0)
     return of_position, of_reciprocal, of_sigma
+
+
+@_wave_sum_backward.register_kernel("cuda")
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _check_gradient(*arguments[:6])
+    require_triton()
+    from graphattn.kernels.reciprocal_sum import triton
+
+    return triton.wave_sum_backward(*arguments)
+
+
+def _check_gradient(grad: Tensor, *tensors: Tensor) -> None:
+    position, reciprocal, ptr, sigma, waves = tensors
+    _check(position, reciprocal, ptr, sigma, waves, grad.shape[0])
+    check_rows(sigma.dtype, (grad, (grad.shape[0], sigma.shape[1])))
 
 
 @_wave_sum_backward.register_fake
