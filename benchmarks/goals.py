@@ -52,6 +52,7 @@ def goals(records: Mapping[str, Record]) -> Iterator[Goal]:
         ("sets-ragged", _ragged_sets),
         ("sets-equal", _equal_sets),
         ("perceiver", _perceiver),
+        ("crystals", _crystals),
     ):
         if group in records:
             yield from of_group(records[group])
@@ -169,3 +170,24 @@ def _perceiver(record: Record) -> Iterator[Goal]:
         if most is not None and fewer is not None:
             told = f"{layer}: growth from 100,000 to 1,000,000 points, forward + backward"
             yield Goal(told, 11.0, most / fewer, "x")
+
+
+def _crystals(record: Record) -> Iterator[Goal]:
+    sums, of_plain = "lattice sums, 64 crystals", ("reference", "ours")
+    ratio = record.ratio("64 crystals", "lattice sums", of_plain, "training")
+    if ratio is not None:
+        told = f"{sums}: times faster than plain PyTorch, forward + backward"
+        yield Goal(told, 10.0, ratio, "x", is_floor=True)
+    ratio = record.ratio("64 crystals", "lattice sums", of_plain[::-1], "peak")
+    if ratio is not None:
+        yield Goal(f"{sums}: peak memory, of plain PyTorch's", 1 / 20, ratio, "x")
+    ratio = record.ratio("16 crystals", "Crystalformer", of_plain, "training")
+    if ratio is not None:
+        told = "Crystalformer, 16 crystals: times faster than plain PyTorch, a training step"
+        yield Goal(told, 5.0, ratio, "x", is_floor=True)
+    most, fewest = (
+        record.median(f"copies {count}", "lattice sums", "ours", "training") for count in (16, 1)
+    )
+    if most is not None and fewest is not None:
+        told = "lattice sums: growth from 64 to 1,024 crystals, forward + backward"
+        yield Goal(told, 17.6, most / fewest, "x")

@@ -18,6 +18,9 @@ from benchmarks.sets.cases import SetCase
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-3  # of checksums, between peers that sum in different orders
+# Larger pieces of memory then go back to the system as soon as they are freed, so that what the
+# warm-up left behind does not hide what a step needs.
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 @dataclass(frozen=True)
@@ -249,11 +252,8 @@ class Harness:
         return self.worker(PEERS[peer].environment)
 
     def _peak(self, case: Case | SetCase, layer: str, peer: str, path: str) -> int:
-        # Larger pieces of memory then go back to the system as soon as they are freed, so that
-        # what the warm-up left behind does not hide what the step needs.
-        variables = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         environment = self.environments[PEERS[peer].environment]
-        with Worker(environment, self.threads, variables) as worker:
+        with Worker(environment, self.threads, GIVING_BACK) as worker:
             worker.ask("prepare", case=case.plain(), layer=layer, peer=peer, path=path)
             peak: int = worker.ask("peak", layer=layer, peer=peer)
         return peak

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.charts import draw_growth, draw_reference
+from benchmarks.crystals.page import CRYSTAL_NOTE, CRYSTAL_TITLE, crystal_tables
 from benchmarks.explanations import explanation
 from benchmarks.goals import goals
 from benchmarks.peers import PEERS
 from benchmarks.results import Record, read_records
 from benchmarks.sets.notes import SET_NOTES, SET_TITLES
+from benchmarks.tables import markdown_table, told_number, told_time
 
 TITLES = {
     "reference": "A large graph",
@@ -24,6 +26,7 @@ TITLES = {
     "custom": "A score of one's own",
     "training": "Training on real graphs",
     **SET_TITLES,
+    "crystals": CRYSTAL_TITLE,
 }
 NOTES = {
     "reference": "169,343 nodes, 2,332,486 edges (source uniform, target ⌊N u²⌋, so with hubs), 64 "
@@ -48,6 +51,7 @@ NOTES = {
     "attention is what a step takes above one with the linear maps alone: scores, softmax, sums, "
     "dropout of weights, self-loops, both ways.",
     **SET_NOTES,
+    "crystals": CRYSTAL_NOTE,
 }
 METHOD = """\
 Every number is a median of samples taken in turn (A B C A B C ...) within one run, and ratios are
@@ -98,6 +102,8 @@ def body(group: str, record: Record, folder: Path) -> Iterator[str]:
         yield _star_table(record)
     elif group == "perceiver":
         yield _points_table(record)
+    elif group == "crystals":
+        yield from crystal_tables(record)
     elif len(record.peers()) == 2 and len(record.results) == 2:
         yield _pair_table(record)
     else:
@@ -136,12 +142,12 @@ def _peer_table(record: Record) -> str:
             times, ratios = [], []
             for peer in peers:
                 both = [record.median(case, layer, peer, what) for what in ("forward", "training")]
-                times.append(" / ".join(_time(seconds) for seconds in both))
+                times.append(" / ".join(told_time(seconds) for seconds in both))
                 both = [
                     record.ratio(case, layer, (peer, "ours"), what)
                     for what in ("forward", "training")
                 ]
-                ratios.append(" / ".join(_number(ratio) for ratio in both))
+                ratios.append(" / ".join(told_number(ratio) for ratio in both))
             rows += [[", ".join(told), *times], ["times ours", *ratios]]
     return markdown_table(["forward / forward + backward", *map(_title, peers)], rows)
 
@@ -161,8 +167,8 @@ def _pair_table(record: Record) -> str:
     rows = [
         [
             title,
-            *(_time(record.median(case, layer, peer, what)) for peer in (first, second)),
-            _number(record.ratio(case, layer, (first, second), what)),
+            *(told_time(record.median(case, layer, peer, what)) for peer in (first, second)),
+            told_number(record.ratio(case, layer, (first, second), what)),
         ]
         for what, title in (("forward", "forward"), ("training", "forward + backward"))
     ]
@@ -177,8 +183,8 @@ def _star_table(record: Record) -> str:
             for what in ("forward", "training"):
                 seconds = record.median(case, layer, "ours", what)
                 even = record.median("regular", layer, "ours", what)
-                cells.append(_time(seconds))
-                cells.append("-" if not (even and seconds) else _number(seconds / even))
+                cells.append(told_time(seconds))
+                cells.append("-" if not (even and seconds) else told_number(seconds / even))
             rows.append([case, layer, *cells])
     return markdown_table(
         ["edges", "layer", "forward", "ratio", "forward + backward", "ratio"], rows
@@ -189,7 +195,7 @@ def _growth_table(record: Record) -> str:
     rows: dict[int, list[str]] = {}
     for prefix in ("fixed", "proportional"):
         for edges, seconds, ratio in record.growth(prefix, "ours", "training"):
-            rows.setdefault(edges, [f"{edges:,}"]).extend([_time(seconds), _number(ratio)])
+            rows.setdefault(edges, [f"{edges:,}"]).extend([told_time(seconds), told_number(ratio)])
     header = ["edges", "N fixed", "over half the edges", "N ∝ E", "over half the edges"]
     return markdown_table(header, list(rows.values()))
 
@@ -203,7 +209,7 @@ def _points_table(record: Record) -> str:
         for layer in layers:
             now = [record.median(case, layer, "ours", what) for what in ("forward", "training")]
             growth = [b / a if a and b else None for a, b in zip(before[layer], now, strict=True)]
-            cells += [" / ".join(map(_time, now)), " / ".join(map(_number, growth))]
+            cells += [" / ".join(map(told_time, now)), " / ".join(map(told_number, growth))]
             before[layer] = now
         rows.append([f"{int(case.split()[-1]):,}", *cells])
     header = [title for layer in layers for title in (layer, "over a tenth")]
@@ -215,8 +221,8 @@ def _compile_table(record: Record) -> str:
         [
             layer,
             _title(peer),
-            *(_time(record.median("compile", layer, peer, w)) for w in ("empty", "cached")),
-            _time(record.median("compile", layer, peer, "second")),
+            *(told_time(record.median("compile", layer, peer, w)) for w in ("empty", "cached")),
+            told_time(record.median("compile", layer, peer, "second")),
         ]
         for layer in record.layers("compile")
         for peer in record.peers()
@@ -233,10 +239,10 @@ def _training_table(record: Record) -> str:
             cells = []
             for peer in ("ours", "pyg"):
                 step = record.median(case, layer, peer, "training")
-                cells.append(_time(step))
+                cells.append(told_time(step))
                 cells.append("-" if not (step and rest) else f"{100 * (1 - rest / step):.0f} %")
             ratio = record.ratio(case, layer, ("pyg", "ours"), "training")
-            rows.append([case, layer, *cells, _time(rest), _number(ratio)])
+            rows.append([case, layer, *cells, told_time(rest), told_number(ratio)])
     header = ["", "", "graphattn", "in attention", "PyG", "in attention", "linear maps alone"]
     return markdown_table([*header, "PyG, times ours"], rows)
 
@@ -262,21 +268,3 @@ def _about(record: Record) -> str:
 
 def _title(peer: str) -> str:
     return PEERS[peer].title
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(header)} |", "|---|" + "---:|" * (len(header) - 1)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.0f} µs"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"

@@ -50,9 +50,9 @@ class Record:
         return statistics.median(found[what])
 
     def ratio(self, case: str, layer: str, peers: tuple[str, str], what: str) -> float | None:
-        """The first contestant's median over the second's."""
+        """The first contestant's median over the second's; None, too, where that is nothing."""
         first, second = (self.median(case, layer, peer, what) for peer in peers)
-        return None if first is None or second is None else first / second
+        return None if first is None or not second else first / second
 
     def best_peer(self, case: str, layer: str, what: str) -> str | None:
         """The fastest of the others, this library's own contestants aside."""

@@ -26,16 +26,17 @@ import torch
 
 from benchmarks import training
 from benchmarks.cases import GROUPS, Case
+from benchmarks.crystals.measure import measure as measure_crystals
 from benchmarks.harness import ROOT, Harness, environments
 from benchmarks.peers import PEERS
 from benchmarks.report import write_report
 from benchmarks.sets.cases import SET_GROUPS, SetCase
 from graphattn.training.records import surroundings
 
-TRAINING = "training"
+TRAINING, CRYSTALS = "training", "crystals"
 CASES: dict[str, tuple[Case | SetCase, ...]] = {**GROUPS, **SET_GROUPS}
-NAMES = (*CASES, TRAINING)
-SEEDS = "graphs and sets: 0, 1, ..., one for each batch; weights: 0; cotangent: 1"
+NAMES = (*CASES, TRAINING, CRYSTALS)
+SEEDS = "graphs, sets and crystals: 0, 1, ..., one for each batch; weights: 0; cotangent: 1"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,10 +96,13 @@ def measure(group: str, peers: Sequence[str] | None, given: argparse.Namespace) 
     rounds = 1 if given.quick else given.rounds
     results: list[dict[str, Any]] = []
     around = surroundings()
-    if group == TRAINING:
+    workers: dict[str, Any] = {}
+    if group in (TRAINING, CRYSTALS):
         torch.set_num_threads(given.threads)
-        results += training.measure(rounds or training.ROUNDS, _say)
-        workers: dict[str, Any] = {}
+        if group == TRAINING:
+            results += training.measure(rounds or training.ROUNDS, _say)
+        else:
+            results += measure_crystals(rounds, given.threads, given.quick, _say)
     else:
         with Harness(environments(given.scatter, given.dgl), given.threads) as harness:
             for case in CASES[group]:

@@ -139,10 +139,13 @@ class Worker:
 
     def peak(self, layer: str, peer: str) -> int:
         """Bytes by which memory grows at most in a training step, above what is held before it."""
-        Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
-        before = _status("VmRSS")
-        self.running[layer, peer].step()
-        return _status("VmHWM") - before
+        return _growth(self.running[layer, peer].step)
+
+    def crystal_peak(self, case: dict[str, Any], peer: str) -> int:
+        """The same of a step on crystals, the second one."""
+        contestant = _imported("benchmarks.crystals.contestants:from_plain")(case, peer)
+        contestant.step()
+        return _growth(contestant.step)
 
     def forget(self) -> None:
         """Frees all that was prepared."""
@@ -160,6 +163,14 @@ def _imported(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found
+
+
+def _growth(step: Callable[[], object]) -> int:
+    """Bytes by which memory grows at most, above what is held before."""
+    Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
 
 
 def _status(name: str) -> int:

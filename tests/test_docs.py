@@ -24,6 +24,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```$)?", re.MUL
 
 # Packages and data that a page needs, beyond those of the library itself.
 NEEDS = {
+    "crystals_tutorial.md": (("ase", "lightning", "matplotlib"), "crystal_phonons"),
     "molecules_tutorial.md": (("rdkit", "ogb", "lightning", "matplotlib"), "ogb/ogbg_molesol"),
 }
 
@@ -63,7 +64,7 @@ def test_the_pages_for_users_have_code() -> None:
     assert numbers["README.md"] == 2
     tutorials = (
         *("quickstart.md", "write_your_own.md", "attention_on_sets.md"),
-        *("molecules_tutorial.md",),
+        *("molecules_tutorial.md", "crystals_tutorial.md"),
     )
     assert min(numbers[name] for name in tutorials) >= 5
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from benchmarks.gpu.bandwidth import achieved
 from benchmarks.gpu.machine import Bandwidth
 from benchmarks.gpu.timings import GROUPS
-from benchmarks.report import NOTES, TITLES, body, markdown_table, peak_table
+from benchmarks.report import NOTES, TITLES, body, peak_table
 from benchmarks.results import Record, read_records
+from benchmarks.tables import markdown_table
 
 _HALF_TITLE = "The large graph in bfloat16"
 _HALF_NOTE = (

@@ -1,0 +1,1 @@
+"""Benchmarks on crystals: sums over their images, and a model that is made of them."""
