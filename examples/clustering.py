@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from graphattn.datasets.mixtures import DrawnBatches, gaussian_mixtures, mixture_log_likelihood
 from graphattn.models import DeepSets, SetTransformer
-from graphattn.nn.set_transformer_blocks import OFFICIAL_CODE
+from graphattn.nn.sets.set_transformer_blocks import OFFICIAL_CODE
 from graphattn.training import (
     BestValue,
     Settings,

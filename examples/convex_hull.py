@@ -30,7 +30,7 @@ from graphattn import Blocks
 from graphattn.datasets.convex_hulls import convex_hulls, from_lowest, is_simple, polygon_area
 from graphattn.datasets.mixtures import DrawnBatches
 from graphattn.models import PointerNetwork
-from graphattn.nn.pointer_attention import chosen
+from graphattn.nn.sets.pointer_attention import chosen
 from graphattn.training import (
     BestValue,
     Settings,

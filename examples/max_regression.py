@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from graphattn import Blocks
 from graphattn.datasets.mixtures import DrawnBatches, number_sets
 from graphattn.models import DeepSets
-from graphattn.nn.set_transformer_blocks import OFFICIAL_CODE, PMA, SAB
+from graphattn.nn.sets.set_transformer_blocks import OFFICIAL_CODE, PMA, SAB
 from graphattn.training import (
     BestValue,
     Settings,

@@ -30,7 +30,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from graphattn import Blocks
 from graphattn.datasets.mil import Bags, folds, mil
-from graphattn.nn.gated_attention_pooling import GatedAttentionPooling
+from graphattn.nn.sets.gated_attention_pooling import GatedAttentionPooling
 from graphattn.training import (
     BestValue,
     Settings,

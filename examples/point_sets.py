@@ -33,10 +33,10 @@ from graphattn import Blocks
 from graphattn.datasets.mnist_points import mnist_points
 from graphattn.datasets.modelnet import PointSets, modelnet10
 from graphattn.models import DeepSets, Perceiver, PerceiverEncoder
-from graphattn.nn.fourier_features import fourier_features
-from graphattn.nn.perceiver_layer import PerceiverLayer
-from graphattn.nn.seeds import LearnedSeeds
-from graphattn.nn.set_transformer_blocks import ISAB, OFFICIAL_CODE, PMA
+from graphattn.nn.latents.fourier_features import fourier_features
+from graphattn.nn.latents.perceiver_layer import PerceiverLayer
+from graphattn.nn.latents.seeds import LearnedSeeds
+from graphattn.nn.sets.set_transformer_blocks import ISAB, OFFICIAL_CODE, PMA
 from graphattn.training import (
     BestValue,
     Settings,

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from graphattn import Blocks
 from graphattn.datasets.algorithmic_tasks import ALGORITHMS, number_sequences, spread_positions
 from graphattn.datasets.mixtures import DrawnBatches
-from graphattn.nn.positional_attention import PositionalTransformerLayer
+from graphattn.nn.sets.positional_attention import PositionalTransformerLayer
 from graphattn.training import (
     BestValue,
     Settings,

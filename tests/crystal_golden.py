@@ -9,16 +9,16 @@ from official import Named, Stored
 from torch import nn
 from torch.nn import functional as F
 
-from graphattn.nn import gaussian_widths, lattice_terms
-from graphattn.nn.crystalformer_forms import (
+from graphattn.nn.crystals import gaussian_widths, lattice_terms
+from graphattn.nn.crystals.crystalformer_forms import (
     ATOM_SOFTMAX,
     IMAGE_SOFTMAX,
     CrystalformerForm,
     without_softmax,
 )
-from graphattn.nn.crystalformer_layer import CrystalformerAttention
-from graphattn.nn.crystals import Crystals
-from graphattn.nn.lattice_waves import WaveSpace
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.lattice_waves import WaveSpace
 
 MAPS = {
     "elu": gaussian_widths.PositiveELU,

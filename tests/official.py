@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.edges import Edges
-from graphattn.nn import dot_product
+from graphattn.nn.sets import dot_product
 
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-9}
 

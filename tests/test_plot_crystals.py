@@ -12,9 +12,9 @@ pytest.importorskip("matplotlib")
 from graphattn.attention import EdgeAttention
 from graphattn.datasets.crystals import Crystal, CrystalBatch, collate
 from graphattn.models.crystalformer import Crystalformer, CrystalformerSizes
-from graphattn.nn.crystalformer_layer import CrystalformerAttention
-from graphattn.nn.crystals import Crystals
-from graphattn.nn.lattice_terms import HeadGroups, RealSpace, ReciprocalSpace
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.lattice_terms import HeadGroups, RealSpace, ReciprocalSpace
 from graphattn.plot.crystal_weights import (
     CrystalWeights,
     ShellProfile,

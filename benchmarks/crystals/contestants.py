@@ -10,9 +10,9 @@ from benchmarks.crystals.cases import SUMS, WIDEST, CrystalCase
 from graphattn.datasets.crystals import CrystalBatch
 from graphattn.kernels.lattice_sum import lattice_sum
 from graphattn.models.crystalformer import Crystalformer, CrystalformerSizes
-from graphattn.nn.crystalformer_layer import CrystalformerAttention
-from graphattn.nn.crystals import Crystals
-from graphattn.nn.lattice_terms import RadialFunctions, RealSpace, Terms
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.lattice_terms import RadialFunctions, RealSpace, Terms
 
 Backend = Literal["auto", "reference"]
 BACKENDS: dict[str, Backend] = {"ours": "auto", "reference": "reference"}

@@ -19,7 +19,7 @@ from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.kernels.triton.inspect.kernels import tasks
 from graphattn.kernels.triton.inspect.minimum import Minimum
 from graphattn.kernels.triton.launch import Kernel
-from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+from graphattn.nn.convolutions import gat_conv, gatv2_conv, transformer_conv
 
 # The layers' attention, and its inputs without edge features.
 _ATTENTIONS: dict[str, tuple[EdgeAttention, tuple[str, ...], dict[str, float]]] = {

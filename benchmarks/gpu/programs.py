@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn import EdgeAttention, Edges, Normalizer, Softmax, normalizers
-from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+from graphattn.nn.convolutions import gat_conv, gatv2_conv, transformer_conv
 
 # Role of each input, and its shape for H heads and C channels, but for rows.
 _INPUTS: dict[str, tuple[str, Callable[[int, int], tuple[int, ...]]]] = {

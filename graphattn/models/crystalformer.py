@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce import segment_reduce
-from graphattn.nn.crystalformer_layer import CrystalformerAttention, CrystalformerLayer
-from graphattn.nn.crystals import Crystals
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention, CrystalformerLayer
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.lattice_terms import RealSpace
 from graphattn.nn.elements import check_floating
-from graphattn.nn.lattice_terms import RealSpace
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.encodings import AddLaplacianEigenvectorPE, AddRandomWalkPE
-from graphattn.nn.encodings import RandomSignFlip
+from graphattn.nn.graph_transformers.encodings import RandomSignFlip
 
 
 class GraphFeatures(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from graphattn.models.graph_inputs import GraphInputs
-from graphattn.nn.graph_transformer_attention import GraphTransformerAttention
-from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
+from graphattn.nn.graph_transformers.graph_transformer_attention import GraphTransformerAttention
+from graphattn.nn.graph_transformers.graph_transformer_layer import GraphTransformerLayer
 
 
 @dataclass(frozen=True)

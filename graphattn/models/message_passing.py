@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import GCNConv, GINEConv
 
 from graphattn.models.graph_inputs import GraphInputs
-from graphattn.nn.virtual_node import VirtualNode
+from graphattn.nn.latents.virtual_node import VirtualNode
 
 
 class MessagePassingNetwork(nn.Module):

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.nn.elements import check_sets
-from graphattn.nn.latent import LatentLayer
-from graphattn.nn.residual_blocks import CrossAttentionBlock
-from graphattn.nn.seeds import Seeds
+from graphattn.nn.latents.latent import LatentLayer
+from graphattn.nn.latents.residual_blocks import CrossAttentionBlock
+from graphattn.nn.latents.seeds import Seeds
 
 
 class PerceiverEncoder(nn.Module):

@@ -6,7 +6,7 @@ from torch.nn.utils import rnn
 
 from graphattn.blocks import Blocks
 from graphattn.nn.elements import check_elements, check_sets
-from graphattn.nn.pointer_attention import PointerAttention, check_choices
+from graphattn.nn.sets.pointer_attention import PointerAttention, check_choices
 
 
 class PointerNetwork(nn.Module):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.nn.elements import check_dense_or_sets
-from graphattn.nn.set_transformer_blocks import ISAB, PAPER, PMA, SAB, BlockForm
+from graphattn.nn.sets.set_transformer_blocks import ISAB, PAPER, PMA, SAB, BlockForm
 
 
 class SetTransformer(nn.Module):

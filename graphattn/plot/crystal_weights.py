@@ -11,9 +11,9 @@ from graphattn.kernels.lattice_sum import image_range
 from graphattn.kernels.lattice_sum.images import cells_of, moved
 from graphattn.kernels.lattice_sum.reference import all_images
 from graphattn.models.crystalformer import Crystalformer
-from graphattn.nn.crystals import Crystals
-from graphattn.nn.lattice_terms import RealSpace, ReciprocalSpace
-from graphattn.nn.lattice_waves import WaveSpace
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.lattice_terms import RealSpace, ReciprocalSpace
+from graphattn.nn.crystals.lattice_waves import WaveSpace
 
 
 class CrystalWeights(NamedTuple):

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
 from graphattn.edges import Edges
-from graphattn.nn import dot_product
-from graphattn.nn.gps_conv import GPSConv
-from graphattn.nn.graph_transformer_attention import GraphTransformerAttention
+from graphattn.nn.graph_transformers.gps_conv import GPSConv
+from graphattn.nn.graph_transformers.graph_transformer_attention import GraphTransformerAttention
+from graphattn.nn.sets import dot_product
 
 
 class LayerWeights(NamedTuple):

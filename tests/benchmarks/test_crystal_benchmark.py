@@ -24,7 +24,7 @@ from benchmarks.crystals.page import crystal_tables
 from benchmarks.goals import goals
 from benchmarks.harness import check_agreement
 from benchmarks.results import Record, read_records
-from graphattn.nn.lattice_terms import Gaussians
+from graphattn.nn.crystals.lattice_terms import Gaussians
 
 CASES = [case for row in CRYSTAL_CASES for case in row]
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
-from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+from graphattn.nn.convolutions import gat_conv, gatv2_conv, transformer_conv
 from graphattn.normalizers import (
     ClampedSoftmax,
     Identity,

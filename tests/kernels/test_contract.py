@@ -26,7 +26,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.kernels.cpp import launch
-from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+from graphattn.nn.convolutions import gat_conv, gatv2_conv, transformer_conv
 from graphattn.normalizers import Softmax
 
 WIDTHS = ((3, 5), (1, 4), (2, 33), (4, 1), (1, 16))  # heads and channels

@@ -13,7 +13,7 @@ from graphattn.kernels.cpp.backward import backward_pass
 from graphattn.kernels.cpp.forward import forward_pass
 from graphattn.kernels.cpp.walk import translation_unit
 from graphattn.kernels.program import derivative
-from graphattn.nn import gat_conv
+from graphattn.nn.convolutions import gat_conv
 
 
 def loops(text: str) -> Iterator[tuple[range, str]]:

@@ -12,8 +12,8 @@ from graphattn.models.crystalformer import (
     paper_attention,
     simplified_attention,
 )
-from graphattn.nn.crystalformer_layer import CrystalformerAttention
-from graphattn.nn.lattice_terms import RealSpace, ReciprocalSpace
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention
+from graphattn.nn.crystals.lattice_terms import RealSpace, ReciprocalSpace
 
 SMALL = CrystalformerSizes(8, 2, 2, hidden_channels=12, readout_channels=6)
 ASSORTED = ("left-handed", "skewed", "one atom", "long")

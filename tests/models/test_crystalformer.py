@@ -18,7 +18,7 @@ from graphattn.models.crystalformer import (
     CrystalformerSizes,
     simplified_attention,
 )
-from graphattn.nn.crystalformer_layer import CrystalformerAttention
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.models import Perceiver, PerceiverEncoder, PerceiverIO
-from graphattn.nn.cross_attention import CrossAttention
-from graphattn.nn.fourier_features import fourier_features
-from graphattn.nn.latent import LatentLayer
-from graphattn.nn.padded_sets import from_padded
-from graphattn.nn.perceiver_layer import PerceiverLayer
-from graphattn.nn.residual_blocks import CrossAttentionBlock
-from graphattn.nn.seeds import CarriedSeeds, LearnedSeeds
+from graphattn.nn.latents.fourier_features import fourier_features
+from graphattn.nn.latents.latent import LatentLayer
+from graphattn.nn.latents.perceiver_layer import PerceiverLayer
+from graphattn.nn.latents.residual_blocks import CrossAttentionBlock
+from graphattn.nn.latents.seeds import CarriedSeeds, LearnedSeeds
+from graphattn.nn.sets.cross_attention import CrossAttention
+from graphattn.nn.sets.padded_sets import from_padded
 
 C, LATENT_C, COUNT = 4, 8, 3
 SIZES = [3, 0, 70, 1]

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.models.pointer_network import PointerNetwork
-from graphattn.nn.pointer_attention import chosen
+from graphattn.nn.sets.pointer_attention import chosen
 
 STEPS, SIZES = [2, 1, 0, 0, 3], [4, 1, 2, 0, 5]
 

@@ -15,7 +15,7 @@ from graphattn.nn import (
     PoolingByMultiheadAttention,
     SetAttentionBlock,
 )
-from graphattn.nn.set_transformer_blocks import ISAB, MAB, OFFICIAL_CODE, PMA, SAB, BlockForm
+from graphattn.nn.sets.set_transformer_blocks import ISAB, MAB, OFFICIAL_CODE, PMA, SAB, BlockForm
 
 SIZES = [3, 0, 1, 140, 5, 2]  # an empty one, and one with many pairs, among small ones
 NETWORKS = {

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.models import DeepSets, SetTransformer
-from graphattn.nn.set_transformer_blocks import ISAB, MAB, OFFICIAL_CODE, PMA, SAB
+from graphattn.nn.sets.set_transformer_blocks import ISAB, MAB, OFFICIAL_CODE, PMA, SAB
 
 CASES = (
     *("deepset_0", "isab_0_h4_m6_ln0", "isab_1_h4_m3_ln1"),

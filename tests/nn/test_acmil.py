@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.acmil import ACMIL, branch_similarity, keep_at_random
-from graphattn.nn.gated_attention_pooling import GatedAttentionPooling
-from graphattn.nn.multihead_acmil import MultiheadACMIL
+from graphattn.nn.sets.acmil import ACMIL, branch_similarity, keep_at_random
+from graphattn.nn.sets.gated_attention_pooling import GatedAttentionPooling
+from graphattn.nn.sets.multihead_acmil import MultiheadACMIL
 
 SIZES = [4, 0, 1, 9]
 C = 24  # widths are those of the stored cases where they can be, which saves kernels

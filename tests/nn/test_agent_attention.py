@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.agent_attention import AgentAttention, cluster_means
+from graphattn.nn.latents.agent_attention import AgentAttention, cluster_means
 
 C = 8
 

@@ -15,10 +15,10 @@ from torch.testing import assert_close
 from graphattn import Blocks
 from graphattn.attention import EdgeAttention
 from graphattn.kernels.lattice_sum.cases import crystals as crystals_named
-from graphattn.nn.crystalformer_forms import without_softmax
-from graphattn.nn.crystalformer_layer import CrystalformerAttention, CrystalformerLayer
-from graphattn.nn.crystals import Crystals
-from graphattn.nn.gaussian_widths import (
+from graphattn.nn.crystals.crystalformer_forms import without_softmax
+from graphattn.nn.crystals.crystalformer_layer import CrystalformerAttention, CrystalformerLayer
+from graphattn.nn.crystals.crystals import Crystals
+from graphattn.nn.crystals.gaussian_widths import (
     AtomWidth,
     FirstBatchStandardized,
     HeadWidth,
@@ -27,14 +27,14 @@ from graphattn.nn.gaussian_widths import (
     PositiveMap,
     PositiveSigmoid,
 )
-from graphattn.nn.lattice_terms import (
+from graphattn.nn.crystals.lattice_terms import (
     Gaussians,
     HeadGroups,
     RadialFunctions,
     RealSpace,
     ReciprocalSpace,
 )
-from graphattn.nn.lattice_waves import WaveSpace
+from graphattn.nn.crystals.lattice_waves import WaveSpace
 
 CASES = (
     "attn_00_real_nope",

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.nn import dot_product_attention
-from graphattn.nn.dense_attention import dense_attention
+from graphattn.nn.sets.dense_attention import dense_attention
 
 # Two sets of one size with more than 600 pairs, and one with few.
 BLOCKS = Blocks.from_ptr(torch.tensor([0, 30, 60, 70]), torch.tensor([0, 25, 50, 54]))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Blocks, Edges
-from graphattn.nn.dual_attention import DualAttention, RelationalAttention, Relations
-from graphattn.nn.symbolic_attention import SymbolicAttention
+from graphattn.nn.sets.dual_attention import DualAttention, RelationalAttention, Relations
+from graphattn.nn.sets.symbolic_attention import SymbolicAttention
 
 SIZES = [4, 0, 1, 70]
 NAMES = {

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from graphattn import Blocks, Edges
-from graphattn.nn.edge_set_attention import EdgeSetAttention, edges_sharing_nodes
+from graphattn.nn.graph_transformers.edge_set_attention import EdgeSetAttention, edges_sharing_nodes
 
 NAMES = renamed(
     ("mab.", "attention."), ("fc_q", "lin_query"), ("fc_k", "lin_key"), ("fc_v", "lin_value"),

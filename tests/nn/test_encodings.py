@@ -11,7 +11,12 @@ from torch.testing import assert_close
 from torch_geometric.nn.models.schnet import GaussianSmearing
 from torch_geometric.utils import degree
 
-from graphattn.nn.encodings import DegreeEncoding, GaussianDistance, RadialBasis, RandomSignFlip
+from graphattn.nn.graph_transformers.encodings import (
+    DegreeEncoding,
+    GaussianDistance,
+    RadialBasis,
+    RandomSignFlip,
+)
 
 
 def test_signs_are_drawn_for_each_graph_and_vector() -> None:

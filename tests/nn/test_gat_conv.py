@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphattn.nn.gat_conv import head_products
+from graphattn.nn.convolutions.gat_conv import head_products
 
 H, C = 3, 4
 

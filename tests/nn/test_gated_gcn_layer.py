@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn import gated_gcn_layer
-from graphattn.nn.gated_gcn_layer import GatedGCNLayer
-from graphattn.nn.gps_conv import GPSConv
-from graphattn.nn.virtual_node import VirtualNode
+from graphattn.nn.convolutions import gated_gcn_layer
+from graphattn.nn.convolutions.gated_gcn_layer import GatedGCNLayer
+from graphattn.nn.graph_transformers.gps_conv import GPSConv
+from graphattn.nn.latents.virtual_node import VirtualNode
 
 NAMES = renamed(
     ("A.", "lin_self."), ("B.", "lin_value."), ("C.", "lin_edge."), ("D.", "lin_target."),

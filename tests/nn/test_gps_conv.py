@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn import GATv2Conv, gated_gcn_layer
-from graphattn.nn.gated_gcn_layer import GatedGCNLayer
-from graphattn.nn.gps_conv import GPSConv
+from graphattn.nn import (
+    GATv2Conv,
+)
+from graphattn.nn.convolutions import gated_gcn_layer
+from graphattn.nn.convolutions.gated_gcn_layer import GatedGCNLayer
+from graphattn.nn.graph_transformers.gps_conv import GPSConv
 
 SIZES = [5, 1, 0, 30, 4]
 EQUAL = [6, 6, 6]

@@ -13,8 +13,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from graphattn import Edges
-from graphattn.nn.graph_transformer_attention import GraphTransformerAttention
-from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
+from graphattn.nn.graph_transformers.graph_transformer_attention import GraphTransformerAttention
+from graphattn.nn.graph_transformers.graph_transformer_layer import GraphTransformerLayer
 
 NODE_NAMES = (
     ("O.", "O_h."), ("norm1.", "norm1_h."), ("norm2.", "norm2_h."), ("FFN_", "FFN_h_"),

@@ -17,15 +17,15 @@ from graphattn.encodings import (
     AddShortestPathEdgeTypes,
     add_encodings,
 )
-from graphattn.nn import graphormer_layer
-from graphattn.nn.graphormer_bias import (
+from graphattn.nn.graph_transformers import graphormer_layer
+from graphattn.nn.graph_transformers.graphormer_bias import (
     DirectEdgeBias,
     GraphormerBias,
     PathBias,
     is_token,
     with_tokens,
 )
-from graphattn.nn.graphormer_layer import GraphormerLayer, GraphToken
+from graphattn.nn.graph_transformers.graphormer_layer import GraphormerLayer, GraphToken
 
 SIZES = [3, 0, 1, 6]
 HEADS, CHANNELS = 4, 16

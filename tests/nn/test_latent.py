@@ -11,16 +11,16 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from graphattn import Blocks, Edges
-from graphattn.nn.agile3d_block import AGILE3DBlock
-from graphattn.nn.cross_attention import CrossAttention
-from graphattn.nn.fourier_features import octave_features
-from graphattn.nn.latent import LatentLayer
-from graphattn.nn.luna_block import LUNABlock
-from graphattn.nn.perceiver_layer import PerceiverLayer
-from graphattn.nn.residual_blocks import CrossAttentionBlock, SelfAttentionBlock
-from graphattn.nn.rin_block import RINBlock
-from graphattn.nn.seeds import CarriedSeeds, LearnedSeeds, PooledSeeds
-from graphattn.nn.virtual_node import VirtualNode
+from graphattn.nn.latents.agile3d_block import AGILE3DBlock
+from graphattn.nn.latents.fourier_features import octave_features
+from graphattn.nn.latents.latent import LatentLayer
+from graphattn.nn.latents.luna_block import LUNABlock
+from graphattn.nn.latents.perceiver_layer import PerceiverLayer
+from graphattn.nn.latents.residual_blocks import CrossAttentionBlock, SelfAttentionBlock
+from graphattn.nn.latents.rin_block import RINBlock
+from graphattn.nn.latents.seeds import CarriedSeeds, LearnedSeeds, PooledSeeds
+from graphattn.nn.latents.virtual_node import VirtualNode
+from graphattn.nn.sets.cross_attention import CrossAttention
 
 C = 8
 SIZES = [3, 0, 5, 1]

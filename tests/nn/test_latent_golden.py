@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch_geometric.nn import GINEConv
 
 from graphattn import Blocks
-from graphattn.nn.agile3d_block import AGILE3DBlock
-from graphattn.nn.fourier_features import octave_features
-from graphattn.nn.luna_block import LUNABlock
-from graphattn.nn.padded_sets import from_padded
-from graphattn.nn.residual_blocks import prenorm_perceptron
-from graphattn.nn.rin_block import RINBlock
-from graphattn.nn.virtual_node import VirtualNode
+from graphattn.nn.latents.agile3d_block import AGILE3DBlock
+from graphattn.nn.latents.fourier_features import octave_features
+from graphattn.nn.latents.luna_block import LUNABlock
+from graphattn.nn.latents.residual_blocks import prenorm_perceptron
+from graphattn.nn.latents.rin_block import RINBlock
+from graphattn.nn.latents.virtual_node import VirtualNode
+from graphattn.nn.sets.padded_sets import from_padded
 
 
 @pytest.fixture(params=TOLERANCES, ids=str)

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from graphattn import testing
 from graphattn.nn import GATConv, GATv2Conv, TransformerConv
-from graphattn.nn.exphormer_layer import ExphormerLayer
-from graphattn.nn.gated_gcn_layer import GatedGCNLayer
-from graphattn.nn.graph_transformer_layer import GraphTransformerLayer
-from graphattn.nn.grit_layer import GRITLayer
-from graphattn.nn.matformer_conv import MatformerConv
-from graphattn.nn.san_layer import SANLayer
+from graphattn.nn.convolutions.gated_gcn_layer import GatedGCNLayer
+from graphattn.nn.convolutions.matformer_conv import MatformerConv
+from graphattn.nn.graph_transformers.exphormer_layer import ExphormerLayer
+from graphattn.nn.graph_transformers.graph_transformer_layer import GraphTransformerLayer
+from graphattn.nn.graph_transformers.grit_layer import GRITLayer
+from graphattn.nn.graph_transformers.san_layer import SANLayer
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GATConv": lambda: GATConv(4, 3, heads=2, edge_dim=2),

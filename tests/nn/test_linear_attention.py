@@ -9,24 +9,24 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.dot_product import dot_product_attention
-from graphattn.nn.flow_attention import FlowAttention
-from graphattn.nn.galerkin_attention import FourierAttention, GalerkinAttention
-from graphattn.nn.linear_attention import (
+from graphattn.nn.linear.flow_attention import FlowAttention
+from graphattn.nn.linear.galerkin_attention import FourierAttention, GalerkinAttention
+from graphattn.nn.linear.linear_attention import (
     EfficientAttention,
     LinearAttention,
     LinearSetAttention,
     MagnitudeAwareLinearAttention,
     elu_features,
 )
-from graphattn.nn.linformer_attention import LinformerAttention
-from graphattn.nn.nystrom_attention import NystromAttention
-from graphattn.nn.random_feature_attention import (
+from graphattn.nn.linear.linformer_attention import LinformerAttention
+from graphattn.nn.linear.nystrom_attention import NystromAttention
+from graphattn.nn.linear.random_feature_attention import (
     PerformerAttention,
     RandomFeatureAttention,
     orthogonal_gaussian,
 )
-from graphattn.nn.set_products import SetTiles
+from graphattn.nn.linear.set_products import SetTiles
+from graphattn.nn.sets.dot_product import dot_product_attention
 
 H, C, D = 2, 4, 3
 KINDS: dict[str, Callable[[], LinearSetAttention]] = {

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn import Blocks
-from graphattn.nn.flow_attention import FlowAttention
-from graphattn.nn.galerkin_attention import FourierAttention, GalerkinAttention
-from graphattn.nn.linear_attention import (
+from graphattn.nn.linear.flow_attention import FlowAttention
+from graphattn.nn.linear.galerkin_attention import FourierAttention, GalerkinAttention
+from graphattn.nn.linear.linear_attention import (
     EfficientAttention,
     LinearSetAttention,
     elu_features,
     feature_product,
 )
-from graphattn.nn.linformer_attention import LinformerAttention
-from graphattn.nn.nystrom_attention import NystromAttention
-from graphattn.nn.random_feature_attention import PerformerAttention
+from graphattn.nn.linear.linformer_attention import LinformerAttention
+from graphattn.nn.linear.nystrom_attention import NystromAttention
+from graphattn.nn.linear.random_feature_attention import PerformerAttention
 
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 

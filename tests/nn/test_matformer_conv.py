@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from graphattn import Edges, testing
-from graphattn.nn import matformer_conv
-from graphattn.nn.matformer_conv import MatformerConv, products
+from graphattn.nn.convolutions import matformer_conv
+from graphattn.nn.convolutions.matformer_conv import MatformerConv, products
 
 CASES = ("conv_0_h4", "conv_1_h2_mean", "conv_3_h1_beta_mean")
 

@@ -9,13 +9,13 @@ from official import MAPS, TOLERANCES, Named, Stored, pairs_of, plain_in_double,
 from torch import nn
 
 from graphattn import Blocks
-from graphattn.nn.cross_attention import CrossAttention
-from graphattn.nn.padded_sets import from_padded
-from graphattn.nn.residual_blocks import (
+from graphattn.nn.latents.residual_blocks import (
     CrossAttentionBlock,
     SelfAttentionBlock,
     prenorm_perceptron,
 )
+from graphattn.nn.sets.cross_attention import CrossAttention
+from graphattn.nn.sets.padded_sets import from_padded
 
 
 @pytest.fixture(params=TOLERANCES, ids=str)

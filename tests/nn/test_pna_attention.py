@@ -10,7 +10,7 @@ from torch_geometric.nn import DegreeScalerAggregation
 
 from graphattn import Blocks, streamed
 from graphattn.edges import Edges
-from graphattn.nn.pna_attention import (
+from graphattn.nn.sets.pna_attention import (
     PNAAttention,
     degree_scaled,
     mean_log_degree,

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.pointer_attention import PointerAttention, chosen
+from graphattn.nn.sets.pointer_attention import PointerAttention, chosen
 
 QUERIES, KEYS = [2, 1, 0, 3], [4, 1, 2, 5]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.positional_attention import PositionalAttention, PositionalTransformerLayer
+from graphattn.nn.sets.positional_attention import PositionalAttention, PositionalTransformerLayer
 
 SIZES = [4, 0, 1, 70]
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn.distance_attention import DistanceAttention
-from graphattn.nn.neural_attention import NeuralAttention
+from graphattn.nn.sets.distance_attention import DistanceAttention
+from graphattn.nn.sets.neural_attention import NeuralAttention
 
 SIZES = [4, 0, 1, 20]
 LAYERS = {

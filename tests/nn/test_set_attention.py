@@ -18,9 +18,9 @@ from graphattn.nn import (
     PoolingByMultiheadAttention,
     SetAttentionBlock,
     SetTransformerAggregation,
-    dot_product,
     dot_product_attention,
 )
+from graphattn.nn.sets import dot_product
 
 C = 8
 SIZES = [3, 1, 80, 5, 2]  # one with many pairs among small ones

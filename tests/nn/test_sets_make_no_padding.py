@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from graphattn import streamed
-from graphattn.nn import CrossAttention, dot_product
+from graphattn.nn import CrossAttention
+from graphattn.nn.sets import dot_product
 
 SIZES = [*[1, 2, 3] * 10, 1500, *[3, 1, 2] * 10]
 PADDED = 4 * len(SIZES) * max(SIZES) * C  # bytes

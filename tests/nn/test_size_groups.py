@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.nn import dot_product_attention
-from graphattn.nn.dot_product import attend
-from graphattn.nn.size_groups import SizeGroups, size_groups
+from graphattn.nn.sets.dot_product import attend
+from graphattn.nn.sets.size_groups import SizeGroups, size_groups
 
 
 def blocks_of(queries: list[int], keys: list[int]) -> Blocks:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from graphattn import Edges
-from graphattn.nn import grit_layer, san_layer
-from graphattn.nn.exphormer_layer import ExphormerLayer
-from graphattn.nn.graph_transformer_attention import GraphTransformerAttention
-from graphattn.nn.grit_layer import GRITLayer
-from graphattn.nn.postnorm_update import PostnormUpdate
-from graphattn.nn.san_layer import SANLayer
+from graphattn.nn.graph_transformers import grit_layer, san_layer
+from graphattn.nn.graph_transformers.exphormer_layer import ExphormerLayer
+from graphattn.nn.graph_transformers.graph_transformer_attention import GraphTransformerAttention
+from graphattn.nn.graph_transformers.grit_layer import GRITLayer
+from graphattn.nn.graph_transformers.postnorm_update import PostnormUpdate
+from graphattn.nn.graph_transformers.san_layer import SANLayer
 
 CHANNELS, HEADS = 16, 4
 

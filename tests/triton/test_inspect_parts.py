@@ -15,7 +15,7 @@ from graphattn.kernels.triton.inspect.layouts import layout_of
 from graphattn.kernels.triton.inspect.machine_code import Resources, resources
 from graphattn.kernels.triton.inspect.minimum import Minimum, backward_minimum, forward_minimum
 from graphattn.kernels.triton.inspect.programs import LAYERS
-from graphattn.nn import gat_conv, gatv2_conv, transformer_conv
+from graphattn.nn.convolutions import gat_conv, gatv2_conv, transformer_conv
 
 
 def test_layouts_say_which_elements_threads_hold() -> None:

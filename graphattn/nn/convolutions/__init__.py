@@ -1,0 +1,1 @@
+"""Message passing with attention: a node reads its neighbours."""

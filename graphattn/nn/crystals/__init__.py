@@ -1,0 +1,1 @@
+"""Attention over crystals, whose atoms repeat without end."""

@@ -1,0 +1,1 @@
+"""Few latents that read a set, compute, and write back."""

@@ -1,0 +1,1 @@
+"""Attention inside sets whose cost is linear in their elements."""

@@ -1,0 +1,1 @@
+"""Attention inside and between sets of unequal size, and pooling of them."""
