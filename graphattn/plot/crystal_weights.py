@@ -14,6 +14,7 @@ from graphattn.models.crystalformer import Crystalformer
 from graphattn.nn.crystals.crystals import Crystals
 from graphattn.nn.crystals.lattice_terms import RealSpace, ReciprocalSpace
 from graphattn.nn.crystals.lattice_waves import WaveSpace
+from graphattn.plot.weights import watched
 
 
 class CrystalWeights(NamedTuple):
@@ -95,21 +96,13 @@ def weights_on_crystals(model: Crystalformer, batch: CrystalBatch) -> list[Cryst
         terms.register_forward_pre_hook(lambda _, given: chosen.append(given))
         for terms in terms_of_layers
     ]
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with torch.no_grad():
-            where = (batch.position, batch.lattice, batch.ptr)
-            _, weights = model(batch.numbers, *where, return_weights=True)
-            return [
-                _layer(terms, *given, own)
-                for terms, given, own in zip(terms_of_layers, chosen, weights, strict=True)
-            ]
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, is_training in modes:
-            module.training = is_training
+    with watched(model, hooks):
+        where = (batch.position, batch.lattice, batch.ptr)
+        _, weights = model(batch.numbers, *where, return_weights=True)
+        return [
+            _layer(terms, *given, own)
+            for terms, given, own in zip(terms_of_layers, chosen, weights, strict=True)
+        ]
 
 
 def _layer(

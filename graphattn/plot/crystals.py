@@ -11,7 +11,7 @@ from torch import Tensor
 from graphattn.datasets.chemical_elements import SYMBOLS
 from graphattn.datasets.crystals import Crystal
 from graphattn.plot.crystal_weights import ImageWeights, ShellProfile
-from graphattn.plot.figures import new_figure
+from graphattn.plot.figures import new_figure, profile_panels
 
 _LEAST = 0.005  # of a head's highest weight: what is less would be no more than a dot
 _LARGEST = 260.0  # points squared: the area of the highest weight
@@ -109,16 +109,7 @@ def attention_in_shells(
         ValueError: If there is no profile, or ``num_columns`` is not positive.
         ImportError: If matplotlib is not installed.
     """
-    if not profiles:
-        raise ValueError("profiles must hold at least one profile, got none")
-    if num_columns < 1:
-        raise ValueError(f"num_columns must be at least 1, got {num_columns}")
-    num_columns = min(num_columns, len(profiles))
-    num_rows = math.ceil(len(profiles) / num_columns)
-    figure = new_figure(3.2 * num_columns + 1.2, 2.4 * num_rows) if figure is None else figure
-    panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
-    for panel in panels.flat[len(profiles) :]:
-        panel.set_axis_off()
+    figure, panels = profile_panels(len(profiles), num_columns, figure)
     for panel, (name, profile) in zip(panels.flat, profiles.items(), strict=False):
         borders = [profile.step * shell for shell in range(len(profile.weight) + 1)]
         for head, values in enumerate(profile.weight.T.tolist()):

@@ -1,5 +1,6 @@
 """Figures that belong to no window, the colours on them, and learning curves."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,26 @@ def learning_curve(
     if curves or levels:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def profile_panels(count: int, num_columns: int, figure: Any | None) -> tuple[Any, Any]:
+    """A figure, new if none is given, and its grid of panels for profiles, one height for all.
+
+    Raises:
+        ValueError: If there is no profile, or ``num_columns`` is not positive.
+        ImportError: If matplotlib is not installed.
+    """
+    if count == 0:
+        raise ValueError("profiles must hold at least one profile, got none")
+    if num_columns < 1:
+        raise ValueError(f"num_columns must be at least 1, got {num_columns}")
+    num_columns = min(num_columns, count)
+    num_rows = math.ceil(count / num_columns)
+    figure = new_figure(3.2 * num_columns + 1.2, 2.4 * num_rows) if figure is None else figure
+    panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
+    for panel in panels.flat[count:]:
+        panel.set_axis_off()
+    return figure, panels
 
 
 def colour_scale(shown: Sequence[float]) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graphattn.blocks import Blocks
 from graphattn.nn.elements import check_sets
-from graphattn.plot.figures import new_figure
+from graphattn.plot.figures import profile_panels
 
 
 class HopProfile(NamedTuple):
@@ -93,16 +93,7 @@ def attention_by_distance(
         ValueError: If there is no profile, or ``num_columns`` is not positive.
         ImportError: If matplotlib is not installed.
     """
-    if not profiles:
-        raise ValueError("profiles must hold at least one profile, got none")
-    if num_columns < 1:
-        raise ValueError(f"num_columns must be at least 1, got {num_columns}")
-    num_columns = min(num_columns, len(profiles))
-    num_rows = math.ceil(len(profiles) / num_columns)
-    figure = new_figure(3.2 * num_columns + 1.2, 2.4 * num_rows) if figure is None else figure
-    panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
-    for panel in panels.flat[len(profiles) :]:
-        panel.set_axis_off()
+    figure, panels = profile_panels(len(profiles), num_columns, figure)
     for panel, (name, profile) in zip(panels.flat, profiles.items(), strict=False):
         _draw_profile(panel, profile)
         panel.set_title(name, fontsize=10)

@@ -1,11 +1,14 @@
 """The weights of all attention inside a network, for pictures of them."""
 
 import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
@@ -37,6 +40,21 @@ class _Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
+@contextmanager
+def watched(network: nn.Module, hooks: Sequence[RemovableHandle]) -> Iterator[None]:
+    """A network as in evaluation, without gradients; afterwards without hooks, and as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, is_training in modes:
+            module.training = is_training
+
+
 def weights_of_layers(network: nn.Module, *inputs: Any) -> list[LayerWeights]:
     """Calls a network as in evaluation, and returns the weights of its attention.
 
@@ -65,16 +83,8 @@ def weights_of_layers(network: nn.Module, *inputs: Any) -> list[LayerWeights]:
         elif isinstance(layer, GraphTransformerAttention):
             attend = layer.attend  # what it is called with has been mapped and checked
             hooks.append(attend.register_forward_pre_hook(_noting(calls, name), with_kwargs=True))
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        network.eval()
-        with torch.no_grad():
-            network(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, is_training in modes:
-            module.training = is_training
+    with watched(network, hooks):
+        network(*inputs)
     if not calls:
         raise ValueError("network must call a GPSConv or a GraphTransformerLayer, got no call")
     with torch.no_grad():
