@@ -41,17 +41,20 @@ class SizeGroups:
         numbers = {size: number for number, size in enumerate(groups)}
         order = sorted(range(len(sizes)), key=lambda s: numbers.get(sizes[s], -1))
         small = [sizes[s] for s in order if sizes[s] not in groups]
-        borders = (torch.tensor([0, *(size[end] for size in small)]).cumsum(0) for end in (0, 1))
-        self._small = Blocks.from_ptr(*borders).to(blocks.device)
+        self._small: Blocks | None = None
+        if small:
+            ends = ([0, *(size[end] for size in small)] for end in (0, 1))
+            borders = (torch.tensor(own).cumsum(0) for own in ends)
+            self._small = Blocks.from_ptr(*borders).to(blocks.device)
         is_sorted = order == list(range(len(sizes)))
         self._queries, self._keys = (
             _Rows(
-                [rows, *(count * size[end] for size, count in groups.items())],
+                [*rows, *(count * size[end] for size, count in groups.items())],
                 None if is_sorted else _order(ptr, order),
             )
             for end, rows, ptr in (
-                (0, self._small.num_targets, blocks.target_ptr),
-                (1, self._small.num_sources, blocks.source_ptr),
+                (0, [self._small.num_targets] if self._small else [], blocks.target_ptr),
+                (1, [self._small.num_sources] if self._small else [], blocks.source_ptr),
             )
         )
 
@@ -77,9 +80,9 @@ class SizeGroups:
         """
         rows = (self._queries, self._keys, self._keys)
         parts = [own.split(x) for own, x in zip(rows, (query, key, value), strict=True)]
-        small, *large = zip(*parts, strict=True)
-        found = [of_small(self._small, *small)] if self._small.num_targets else []
-        for count, own in zip(self.counts, large, strict=True):
+        groups = list(zip(*parts, strict=True))
+        found = [] if self._small is None else [of_small(self._small, *groups.pop(0))]
+        for count, own in zip(self.counts, groups, strict=True):
             dense = (x.unflatten(0, (count, -1)).transpose(1, 2) for x in own)
             found.append(of_large(*dense).transpose(1, 2).flatten(0, 1))
         return self._queries.joined(found)
@@ -93,8 +96,9 @@ class _Rows:
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """The rows of each group."""
+        x = x if self.order is None else _permuted(x, *self.order)
         # Not slices of them: the derivative of each slice is as large as the whole.
-        return (x if self.order is None else _permuted(x, *self.order)).split(self.counts)
+        return x.split(self.counts) if len(self.counts) > 1 else (x,)
 
     def joined(self, parts: list[Tensor]) -> Tensor:
         """All rows where they came from."""
