@@ -80,9 +80,10 @@ def values(crystals: Sequence[Crystal], target: str) -> np.ndarray[Any, Any]:
     return np.array([crystal.targets[target].value for crystal in crystals])
 
 
-def crystal_task(benchmark: CrystalBenchmark, fold: CrystalFold, batch_size: int) -> Task:
+def crystal_task(
+    benchmark: CrystalBenchmark, fold: CrystalFold, deviation: float, batch_size: int
+) -> Task:
     """Absolute error in deviations of the target; reported in its unit."""
-    deviation = float(values(fold.train, benchmark.target).std())
 
     def predict(model: nn.Module, batch: CrystalBatch, stage: Stage) -> tuple[Tensor, Tensor]:
         return model(batch), batch.targets[benchmark.target]
@@ -112,11 +113,12 @@ def train_crystalformer(
 ) -> dict[str, Any]:
     """One fold; leaves a checkpoint that ``predict`` takes."""
     own = values(fold.train, benchmark.target)
-    task = crystal_task(benchmark, fold, given.batch_size)
-    steps = settings.max_epochs * -(-len(own) // given.batch_size)
+    mean, deviation = float(own.mean()), float(own.std())
+    task = crystal_task(benchmark, fold, deviation, given.batch_size)
+    steps = settings.max_epochs * -(-len(fold.train) // given.batch_size)
     schedule = functools.partial(inverse_root, steps)
     result = fit(
-        functools.partial(CrystalNetwork, float(own.mean()), float(own.std()), given.dropout),
+        functools.partial(CrystalNetwork, mean, deviation, given.dropout),
         task,
         settings,
         folder,

@@ -19,6 +19,7 @@ from graphattn.kernels.edge_attention.op import edge_attention
 from graphattn.kernels.edge_attention.plan import SINK, Backend, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
 from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
+from graphattn.transforms import is_inside_transform
 
 OWN = "normalizer."  # what the names of a normalizer's inputs begin with
 _GIVEN_WEIGHTS = UserFunction.of(lambda weights: weights, "weights", OWN)
@@ -48,8 +49,7 @@ def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
 @constant
 def is_transformed() -> bool:
     """Whether this runs inside ``torch.func``, such as vmap, or forward-mode differentiation."""
-    transforms = torch._C._functorch.peek_interpreter_stack()
-    return transforms is not None or forward_ad._current_level >= 0
+    return is_inside_transform() or forward_ad._current_level >= 0
 
 
 class Compiled:

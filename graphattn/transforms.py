@@ -24,7 +24,7 @@ def outside_transforms(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not _is_inside():
+        if torch.compiler.is_compiling() or not is_inside_transform():
             return function(*args, **kwargs)
         args = tuple(_plain(x) for x in args)
         kwargs = {name: _plain(x) for name, x in kwargs.items()}
@@ -34,7 +34,8 @@ def outside_transforms(function: _Function) -> _Function:
     return run  # type: ignore[return-value]
 
 
-def _is_inside() -> bool:
+def is_inside_transform() -> bool:
+    """Whether this runs inside ``torch.func``, such as vmap or grad."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 

@@ -61,12 +61,13 @@ def dot_product_attention(
     check_attention(query, key, value, blocks)
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = (x.to(dtype) for x in (query, key, value))
-    many_pairs = -(-_MANY_PAIRS // max(query.shape[1], 1))
-    groups = size_groups(blocks, _LEAST_PAIRS, many_pairs)
-    if dropout > 0 or not groups.counts:
-        out: Tensor = attend(blocks, query=query, key=key, value=value, dropout=dropout)
-        return out
-    return groups.attend(query, key, value, _of_small_sets, dense_attention)
+    if dropout == 0:
+        many_pairs = -(-_MANY_PAIRS // max(query.shape[1], 1))
+        groups = size_groups(blocks, _LEAST_PAIRS, many_pairs)
+        if groups.counts:
+            return groups.attend(query, key, value, _of_small_sets, dense_attention)
+    out: Tensor = attend(blocks, query=query, key=key, value=value, dropout=dropout)
+    return out
 
 
 def _of_small_sets(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
