@@ -39,9 +39,12 @@ class Number:
     scale: float = 1.0
     digits: int = 2
 
-    def of(self, record: Mapping[str, Any]) -> float:
+    def of(self, record: Mapping[str, Any]) -> float | None:
+        """The number, or nothing if the run has none by this name."""
         value: Any = record
         for name in self.path.split("."):
+            if name not in value:
+                return None
             value = value[name]
         return self.scale * float(value)
 
@@ -86,8 +89,8 @@ def render(tables: Iterable[Table], output: Path) -> str:
     parts = [
         "# Results",
         "Made by `examples/reproduce.py` from the files of the runs; ours is the mean ± its "
-        "standard error over seeds. The epoch is chosen on validation data, test data is looked "
-        "at once.",
+        "standard error over seeds. Whatever is chosen, such as the epoch, is chosen on validation "
+        "data; test data is looked at once.",
     ]
     for table in tables:
         parts += [f"## {table.title}", *_table(table, output)]
@@ -122,7 +125,10 @@ def _line(row: Row, numbers: Iterable[Number], records: list[dict[str, Any]]) ->
 def _cell(number: Number, records: list[dict[str, Any]]) -> str:
     if not records:
         return "not run"
-    mean, error = mean_and_error([number.of(record) for record in records])
+    found = [value for record in records if (value := number.of(record)) is not None]
+    if not found:
+        return "—"
+    mean, error = mean_and_error(found)
     one = f"{mean:.{number.digits}f}"
     return one if len(records) == 1 else f"{one} ± {error:.{number.digits}f}"
 

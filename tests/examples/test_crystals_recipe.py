@@ -70,6 +70,28 @@ def test_folds_may_be_trained_apart_and_are_reported_together(
     assert error == record(own / "seed-0.json")["test"]["mae"] == pytest.approx(sum(folds) / 2)
 
 
+def test_what_is_held_out_may_be_learnt_from_in_the_end(
+    recipe: ModuleType,
+    fake: CrystalBenchmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[list[str]] = []
+
+    def looked_at(told: object, benchmark: object, fold: CrystalFold, *rest: object) -> object:
+        given.append([crystal.name for crystal in fold.train])
+        return {"test": {"mae": 1.0}, "validation": {"mae": 0.0}, "epochs": 1, "seconds": 0.0}
+
+    monkeypatch.setitem(recipe.MODELS, "Mean", looked_at)
+    recipe.main(["train", "--model", "Mean", "--all-seen", "--output", str(tmp_path)])
+    first = fake.folds[0]
+    assert given[0] == [crystal.name for crystal in first.train + first.validation]
+    own = record(tmp_path / "crystals" / "phonons-Mean-all-seen" / "seed-0.json")
+    assert own["settings"]["all_seen"] is True
+    assert own["test"]["mae"] == 1.0
+    assert "validation" not in own  # it would be an error on what was learnt from
+
+
 def test_predicts_from_files_what_was_trained(
     recipe: ModuleType,
     fake: CrystalBenchmark,

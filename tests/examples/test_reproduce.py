@@ -43,6 +43,16 @@ def test_the_page_shows_mean_error_and_where_they_come_from(tmp_path: Path) -> N
     assert str(tmp_path) not in text
 
 
+def test_a_number_that_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crystals" / "phonons-Mean"
+    write(folder, 0, 0.8)
+    record = json.loads((folder / "seed-0.json").read_text())
+    (folder / "seed-0.json").write_text(json.dumps({**record, "test": {"mae": 88.6}}))
+    command = ["--render-only", "--output", str(tmp_path / "runs")]
+    text = REPRODUCE["main"]([*command, "--page", str(tmp_path / "results.md")])
+    assert "| mean | 88.6 | — | — | 1 | 10 | 1.5 |" in text
+
+
 def test_a_damaged_record_is_named_and_the_page_is_kept(tmp_path: Path) -> None:
     folder, page = tmp_path / "runs" / "citation" / "Cora-GAT", tmp_path / "results.md"
     write(folder, 0, 0.8)
