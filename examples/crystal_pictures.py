@@ -27,6 +27,7 @@ from graphattn.plot import (
     attention_on_crystal,
     image_weights,
     parity,
+    save_picture,
     shell_profile,
     weights_on_crystals,
 )
@@ -42,14 +43,16 @@ def draw_attention(network: Any, crystal: Crystal, layer: int, path: Path) -> No
     """Draws what the last atom of a crystal attends to in a layer, counted from one."""
     layers = weights_on_crystals(network.crystalformer, collate([crystal]))
     seen = image_weights(layers[layer - 1], atom=len(crystal) - 1)
-    save(attention_on_crystal(crystal, seen), path)
+    figure = attention_on_crystal(crystal, seen)
+    print("picture:", save_picture(figure, path))
 
 
 def draw_distances(network: Any, crystals: Sequence[Crystal], path: Path) -> Tensor:
     """Draws how far each head looks; returns the part of each layer that lies near, ``(L,)``."""
     layers = weights_on_crystals(network.crystalformer, collate(crystals))
     profiles = {f"layer {n}": shell_profile(own) for n, own in enumerate(layers, start=1)}
-    save(attention_in_shells(profiles), path)
+    figure = attention_in_shells(profiles)
+    print("picture:", save_picture(figure, path))
     near = [own.weight[: round(NEAR / own.step)].sum(0).mean() for own in profiles.values()]
     return torch.stack(near)
 
@@ -62,18 +65,9 @@ def draw_parity(
     with torch.no_grad():
         predicted = torch.cat([model(part) for model, part in zip(networks, parts, strict=True)])
     target = torch.cat([part.targets[benchmark.target] for part in parts])
-    save(parity(predicted, target, benchmark.unit, quantity=benchmark.target), path)
+    figure = parity(predicted, target, benchmark.unit, quantity=benchmark.target)
+    print("picture:", save_picture(figure, path))
     return float((predicted - target).abs().mean())
-
-
-def save(figure: Any, path: Path) -> None:
-    """Writes a picture; the same weights give the same file, byte for byte."""
-    import matplotlib
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "graphattn", "svg.fonttype": "path"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    print(f"picture: {path}, {path.stat().st_size / 1e3:.0f} kB")
 
 
 def main(arguments: Sequence[str] | None = None) -> float:

@@ -44,6 +44,7 @@ from graphattn.plot import (
     curves_of_runs,
     hop_profile,
     learning_curve,
+    save_picture,
     weights_of_layers,
 )
 from graphattn.training import (
@@ -131,7 +132,7 @@ def draw_molecules(model: nn.Module, molecules: list[Data], path: Path) -> None:
         ],
         quantity="attention (1: uniform)",
     )
-    save(figure, path)
+    print("picture:", save_picture(figure, path, dpi=110))  # molecules are images in it
 
 
 def draw_distances(model: nn.Module, molecules: list[Data], path: Path) -> Tensor:
@@ -146,7 +147,8 @@ def draw_distances(model: nn.Module, molecules: list[Data], path: Path) -> Tenso
         f"layer {number}": hop_profile(layer.weights, batch.shortest_path_distance, blocks)
         for number, layer in enumerate(weights_of_layers(model, batch), start=1)
     }
-    save(attention_by_distance(profiles, quantity="weight per atom"), path)
+    figure = attention_by_distance(profiles, quantity="weight per atom")
+    print("picture:", save_picture(figure, path))
     near = [profile.weight[:2].sum(0).mean() for profile in profiles.values()]
     return torch.stack([*near, profiles["layer 1"].uniform[:2].sum()])
 
@@ -159,18 +161,8 @@ def draw_curves(folder: Path, measure: str, record: dict[str, Any], path: Path) 
     }
     levels = {f"seed {record['settings']['seed']}, test": record["test"][measure], **PUBLISHED}
     quantity = "root mean squared error (log10 of mol/l)"
-    save(learning_curve(curves, quantity=quantity, levels=levels), path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Writes a picture; the same weights give the same file, byte for byte."""
-    import matplotlib
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "graphattn", "svg.fonttype": "path"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=110, metadata=metadata)  # molecules are images in it
-    print(f"picture: {path}, {path.stat().st_size / 1e3:.0f} kB")
+    figure = learning_curve(curves, quantity=quantity, levels=levels)
+    print("picture:", save_picture(figure, path))
 
 
 def main(arguments: Sequence[str] | None = None) -> float:

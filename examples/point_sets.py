@@ -119,10 +119,18 @@ class PointPerceiver(nn.Module):
 
     def forward(self, x: Tensor, blocks: Blocks) -> Tensor:
         """Logits ``(S, classes)`` for the points ``(N, F)`` of ``S`` sets."""
+        logits: Tensor = self.network(self._seen(x), blocks)
+        return logits
+
+    def attention_weights(self, x: Tensor, blocks: Blocks) -> list[Tensor]:
+        """What latents read, in each of two readings, ``(32 N, 1)``, see ``PerceiverEncoder``."""
+        weights: list[Tensor] = self.network.encoder.attention_weights(self._seen(x), blocks)
+        return weights
+
+    def _seen(self, x: Tensor) -> Tensor:
         place, rest = x.tensor_split([self.source.num_coordinates], dim=1)
         waves = fourier_features(place, self.num_bands, self.source.resolution)
-        logits: Tensor = self.network(torch.cat([waves, rest], dim=1), blocks)
-        return logits
+        return torch.cat([waves, rest], dim=1)
 
 
 MODELS: dict[str, Callable[[Source, int], nn.Module]] = {

@@ -16,7 +16,6 @@ import argparse
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from graphattn import Blocks
 from graphattn.datasets.mil import Bags, folds, mil
 from graphattn.datasets.mixtures import gaussian_mixtures, mixture_log_likelihood
 from graphattn.nn import PMA, SAB, GatedAttentionPooling, from_padded
-from graphattn.plot import attention_in_bags, attention_on_points
+from graphattn.plot import attention_in_bags, attention_on_points, save_picture
 
 COMPONENTS = 4
 POINTS = 100  # of each set to learn from
@@ -112,7 +111,8 @@ def draw_seeds(network: SeedNetwork, dim: int, path: Path) -> None:
     blocks = Blocks.from_ptr(torch.tensor([0, *SHOWN]).cumsum(0))
     captions = [f"seed {seed + 1}" for seed in range(COMPONENTS)] * len(SHOWN)
     weights = network.attention(points, blocks)
-    save(attention_on_points(points, weights, blocks.seeds(COMPONENTS), captions=captions), path)
+    figure = attention_on_points(points, weights, blocks.seeds(COMPONENTS), captions=captions)
+    print("picture:", save_picture(figure, path))
 
 
 def clear_mixture(size: int, dim: int) -> Tensor:
@@ -146,18 +146,9 @@ def draw_bags(bags: Bags, steps: int, path: Path) -> float:
     x, blocks, y = picked(bags, test)
     with torch.no_grad():
         logits, weights = network.eval()((x - mean) / deviation, blocks)
-    save(attention_in_bags(weights, blocks, y, names=["no musk", "musk"]), path)
+    figure = attention_in_bags(weights, blocks, y, names=["no musk", "musk"])
+    print("picture:", save_picture(figure, path))
     return float((logits.argmax(1) == y).double().mean())
-
-
-def save(figure: Any, path: Path) -> None:
-    """Writes a picture; the same weights give the same file, byte for byte."""
-    import matplotlib
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "graphattn", "svg.fonttype": "path"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    print(f"picture: {path}, {path.stat().st_size / 1e3:.0f} kB")
 
 
 def main(arguments: Sequence[str] | None = None) -> float:

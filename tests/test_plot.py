@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -18,6 +19,7 @@ from graphattn.plot import (
     attention_on_molecules,
     attention_on_points,
     learning_curve,
+    save_picture,
 )
 
 
@@ -264,3 +266,12 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install graphattn\[plot\]"):
         learning_curve({}, quantity="loss")
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_the_same_picture_is_the_same_file(suffix: str, tmp_path: Path) -> None:
+    paths = [tmp_path / "made" / f"{name}.{suffix}" for name in ("one", "two")]
+    for path in paths:
+        figure = learning_curve({"train": [3.0, 1.0, 2.0]}, quantity="loss")
+        assert save_picture(figure, path) == path
+    assert paths[0].read_bytes() == paths[1].read_bytes()

@@ -1,6 +1,7 @@
 """Perceiver and Perceiver IO: networks whose cost is linear in the number of their inputs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -51,6 +52,36 @@ class PerceiverEncoder(nn.Module):
         for layer in self.layers:
             latents, x = layer(x, read, latents)
         return latents
+
+    def attention_weights(
+        self, x: Tensor, blocks: Blocks, previous: Tensor | None = None
+    ) -> list[Tensor]:
+        """How much each latent reads of each element, reading by reading.
+
+        Args:
+            x: As in ``forward``.
+            blocks: As in ``forward``.
+            previous: As in ``forward``.
+
+        Returns:
+            For each reading one row for each pair of ``blocks.transposed().seeds(seeds.count)``,
+            ``(P, heads)``, before dropout. They sum to one over the elements.
+        """
+        found: list[Tensor] = []
+
+        def note(block: Any, given: tuple[Any, ...]) -> None:
+            found.append(block.attention_weights(*given))
+
+        layers: Any = self.layers
+        parts = {part for layer in layers for part in layer.read}  # a tied one stands there twice
+        readers = [part for part in parts if isinstance(part, CrossAttentionBlock)]
+        hooks = [part.register_forward_pre_hook(note) for part in readers]
+        try:
+            self(x, blocks, previous)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
 
 class Perceiver(nn.Module):

@@ -1,7 +1,7 @@
 """Pictures: learning curves, parity; attention on molecules, crystals, points, by distance.
 
-A picture is a matplotlib figure that belongs to no window: ``figure.savefig("picture.png")`` writes
-it, and a notebook shows it. The backend the user has chosen stays as it is.
+A picture is a matplotlib figure that belongs to no window: ``figure.savefig("picture.png")`` or
+``save_picture`` writes it, and a notebook shows it. The backend the user has chosen stays as it is.
 """
 
 from graphattn.plot.crystal_weights import (
@@ -13,7 +13,7 @@ from graphattn.plot.crystal_weights import (
     weights_on_crystals,
 )
 from graphattn.plot.crystals import attention_in_shells, attention_on_crystal
-from graphattn.plot.figures import learning_curve, new_figure
+from graphattn.plot.figures import learning_curve, new_figure, save_picture
 from graphattn.plot.hops import HopProfile, attention_by_distance, hop_profile
 from graphattn.plot.molecules import attention_on_molecules
 from graphattn.plot.parity import parity
@@ -39,6 +39,7 @@ __all__ = [
     "learning_curve",
     "new_figure",
     "parity",
+    "save_picture",
     "shell_profile",
     "weights_of_layers",
     "weights_on_crystals",

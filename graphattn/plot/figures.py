@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +16,30 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     return figure
+
+
+def save_picture(figure: Any, path: str | Path, dpi: int = 150) -> Path:
+    """Writes a picture; the same figure gives the same file, byte for byte.
+
+    Matplotlib alone writes the time and random names into an SVG.
+
+    Args:
+        figure: A matplotlib figure.
+        path: File to write, ``.svg``, ``.png`` or what else matplotlib has; its folder is made if
+            missing.
+        dpi: Dots per inch of what is no line or letter.
+
+    Returns:
+        The path.
+    """
+    import matplotlib
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "graphattn", "svg.fonttype": "path"}):
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, dpi=dpi, metadata=metadata)
+    return path
 
 
 def learning_curve(

@@ -86,7 +86,7 @@ def test_every_fold_is_drawn_by_its_own_network_and_a_second_call_only_draws(
 def test_what_lies_near_is_a_part_of_all_that_an_atom_gives(
     pictures: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "save", lambda figure, path: None)
+    monkeypatch.setattr(pictures, "save_picture", lambda *own, **options: None)
     recipe = runpy.run_path(str(pictures.HERE / "crystals.py"))
     network, crystals = recipe["CrystalNetwork"](), [salt(number) for number in range(5)]
     batch = collate(crystals)

@@ -72,7 +72,7 @@ def test_what_atoms_get_is_over_uniform_attention(
     for layer in model.network.layers:  # queries of zero: all atoms get the same
         torch.nn.init.zeros_(layer.attn.in_proj_weight)
     drawn = {}
-    monkeypatch.setattr(recipe, "save", lambda figure, path: None)
+    monkeypatch.setattr(recipe, "save_picture", lambda *own, **options: None)
     monkeypatch.setattr(
         recipe,
         "attention_on_molecules",

@@ -36,6 +36,27 @@ def answering() -> PerceiverIO:
     return PerceiverIO(encoder(), decoder, nn.Linear(5, 2))
 
 
+def test_weights_of_every_reading_say_what_each_latent_reads() -> None:
+    model: Any = encoder(num_reads=3).eval()
+    x, ptr = ragged(SIZES)
+    blocks = Blocks.from_ptr(ptr)
+    weights = model.attention_weights(x, blocks)
+    assert [tuple(own.shape) for own in weights] == [(COUNT * sum(SIZES), 1)] * 3
+    assert not torch.equal(weights[1], weights[2])  # a tied layer reads by new latents
+    for own, size in zip(weights[0].split([COUNT * size for size in SIZES]), SIZES, strict=True):
+        sums = own.view(COUNT, size).sum(1)
+        assert_close(sums, torch.full((COUNT,), float(size > 0)))
+
+    # By definition, of one latent and one set, with the weights of the first layer.
+    block = model.layers[0].read[0]
+    query = block.attention.lin_query(block.query_norm(model.seeds.weight[1]))
+    key = block.attention.lin_key(block.key_norm(x[3:73]))
+    expected = (key @ query / key.shape[1] ** 0.5).softmax(0)
+    assert_close(weights[0][3 * COUNT :][70:140, 0], expected)
+    assert model(x, blocks).requires_grad  # and what it was called by is as before
+    assert not block._forward_pre_hooks
+
+
 def ragged(sizes: list[int], channels: int = C) -> tuple[Tensor, Tensor]:
     ptr = torch.tensor([0, *sizes]).cumsum(0)
     return torch.randn(int(ptr[-1]), channels), ptr

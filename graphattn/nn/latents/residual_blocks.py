@@ -119,13 +119,48 @@ class CrossAttentionBlock(nn.Module):
         y_position: Tensor | None = None,
     ) -> Tensor:
         """Attends; see the class for shapes."""
-        self.attention.check(x, y, structure)
-        query, key = self.query_norm(x), self.key_norm(y)
-        value = key if self.value_norm is None else self.value_norm(y)
-        query, key = _placed(query, x_position), _placed(key, y_position)
+        query, key, value = self._normed(x, y, structure, x_position, y_position)
         attended = self.attention(query, key, value, structure)
         out: Tensor = self.after(x + attended if self.residual else attended)
         return out
+
+    def attention_weights(
+        self,
+        x: Tensor,
+        y: Tensor,
+        structure: Blocks | Edges,
+        x_position: Tensor | None = None,
+        y_position: Tensor | None = None,
+    ) -> Tensor:
+        """How much each element of ``x`` reads of those in ``y`` that it may read.
+
+        Args:
+            x: As in ``forward``.
+            y: As in ``forward``.
+            structure: As in ``forward``.
+            x_position: As in ``forward``.
+            y_position: As in ``forward``.
+
+        Returns:
+            One row for each pair of ``structure``, ``(P, heads)``, before dropout.
+        """
+        query, key, value = self._normed(x, y, structure, x_position, y_position)
+        weights: Tensor = self.attention(query, key, value, structure, return_weights=True)[1]
+        return weights
+
+    def _normed(
+        self,
+        x: Tensor,
+        y: Tensor,
+        structure: Blocks | Edges,
+        x_position: Tensor | None,
+        y_position: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, with what is added to them."""
+        self.attention.check(x, y, structure)
+        query, key = self.query_norm(x), self.key_norm(y)
+        value = key if self.value_norm is None else self.value_norm(y)
+        return _placed(query, x_position), _placed(key, y_position), value
 
 
 class SelfAttentionBlock(nn.Module):
