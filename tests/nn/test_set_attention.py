@@ -98,9 +98,28 @@ def test_sets_give_what_padded_ones_give(
         assert_close(one, another, atol=2e-5, rtol=1e-4)  # sums of 91 rows in other orders
 
 
+def with_biases(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):  # those of attention are made zero
+            nn.init.normal_(parameter)
+
+
+def test_what_has_nothing_to_attend_to_gets_the_output_bias_dense_and_ragged() -> None:
+    block = MultiheadAttentionBlock(C, heads=2)
+    with_biases(block)
+    x, y = torch.randn(2, 3, C), torch.randn(2, 5, C)
+    mask = torch.tensor([[True, True, False, True, False], [False] * 5])
+    dense = block(x, y, torch.ones(2, 3, dtype=torch.bool), mask)
+    blocks = Blocks.from_ptr(torch.tensor([0, 3, 6]), torch.tensor([0, 3, 3]))
+    assert_close(dense.flatten(0, 1), block(x.flatten(0, 1), y[mask], blocks=blocks))
+    h = block.layer_norm1(x[1] + block.attn.out_proj.bias)
+    assert_close(dense[1], block.layer_norm2(h + block.lin(h).relu()))
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_empty_sets_give_numbers(name: str) -> None:
     ours, _ = made(name)
+    with_biases(ours)
     sizes = [0, 3, 0, 90]
     x, blocks = ragged(sizes)
     out = ours(x.requires_grad_(), blocks=blocks)

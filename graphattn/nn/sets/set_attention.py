@@ -19,7 +19,7 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         h = \mathrm{LN}(x + \mathrm{Multihead}(x, y, y))
 
     With ``blocks``, elements of all sets stand one after another, and nothing is padded. An element
-    whose set has no others to attend to gets the output bias of the attention alone.
+    that has nothing to attend to gets the output bias of the attention alone.
 
     Args:
         channels: Width of the elements.
@@ -58,15 +58,18 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         return self._finished(x + self._attended(x, y, blocks))
 
     def _dense(self, x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None) -> Tensor:
-        if y_mask is not None:
+        attention: Any = self.attn
+        if y_mask is None:
+            attended, _ = attention(x, y, y, need_weights=False)
+        else:
             # Where nothing is there, all is looked at and then left out: a softmax over nothing
             # would be NaN.
             is_empty = ~y_mask.any(dim=1, keepdim=True)  # (B, 1)
-            y_mask = y_mask | is_empty
-            own = ~is_empty.expand(x.shape[:2])
-            x_mask = own if x_mask is None else own & x_mask
-        result: Tensor = super().forward(x, y, x_mask, y_mask)
-        return result
+            looked_at, _ = attention(x, y, y, ~(y_mask | is_empty), need_weights=False)
+            attended = attention.out_proj.bias.where(is_empty.unsqueeze(-1), looked_at)
+        if x_mask is not None:
+            attended = attended.masked_fill(~x_mask.unsqueeze(-1), 0.0)
+        return self._finished(x + attended)
 
     def of_seeds(self, seeds: Tensor, y: Tensor, blocks: Blocks) -> Tensor:
         """The block for queries that all sets share; they are mapped once, not once a set.
@@ -213,8 +216,8 @@ class PoolingByMultiheadAttention(pyg.PoolingByMultiheadAttention):
     Shapes:
         - x: ``(B, N, channels)``, or ``(N, channels)`` with ``blocks``
         - mask: which elements of a dense batch are there, ``(B, N)``, bool
-        - output: ``(B, num_seed_points, channels)``, with ``blocks`` one for each set; an empty set
-          gives what the seeds give without attention
+        - output: ``(B, num_seed_points, channels)``, with ``blocks`` one for each set; for
+          an empty one the attention gives its output bias alone
 
     Source: see ``MultiheadAttentionBlock``.
     """
