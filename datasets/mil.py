@@ -1,12 +1,11 @@
 """Musk1, Musk2, Elephant and Fox: bags of instances with one label a bag."""
 
-from dataclasses import dataclass
-
 import torch
 from scipy.io import loadmat  # type: ignore[import-untyped]
 from torch import Tensor
 
 from graphattn.datasets.files import find
+from graphattn.datasets.labelled_sets import LabelledSets
 
 ADDRESS = (
     "https://raw.githubusercontent.com/jmarrietar/MILpy/"
@@ -53,22 +52,7 @@ SHA256 = {
 }
 
 
-@dataclass(frozen=True)
-class Bags:
-    """Bags of instances, one label a bag.
-
-    Attributes:
-        x: Instances of all bags one after another, ``(N, F)`` float32.
-        ptr: Instances of bag ``s`` stand at ``ptr[s]:ptr[s + 1]``, ``(S + 1,)`` int64.
-        y: Labels, 0 or 1, ``(S,)`` int64.
-    """
-
-    x: Tensor
-    ptr: Tensor
-    y: Tensor
-
-
-def mil(name: str) -> Bags:
+def mil(name: str) -> LabelledSets:
     """One benchmark of multiple-instance learning, features as they were measured.
 
     ======== ==== ======== ========= ========
@@ -112,7 +96,7 @@ def mil(name: str) -> Bags:
         parts.append(torch.from_numpy(loadmat(path)[variable].astype("float64")))
     x, bag, y = parts
     sizes = bag.flatten().long().bincount()[1:]  # bags are counted from one, in order
-    return Bags(x.float(), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), y.flatten().long())
+    return LabelledSets(x.float(), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), y.flatten().long())
 
 
 def folds(y: Tensor, num_folds: int = 10, seed: int = 0) -> list[Tensor]:

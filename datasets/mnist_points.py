@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from graphattn.datasets.files import find
-from graphattn.datasets.modelnet import PointSets
+from graphattn.datasets.labelled_sets import LabelledSets
 
 ADDRESS = "https://raw.githubusercontent.com/kelas/mnist/283b387221ab46655e600cfcc25d843bb14292b9"
 SHA256 = {
@@ -16,7 +16,7 @@ SHA256 = {
 }
 
 
-def mnist_points(threshold: float = 0.5) -> tuple[PointSets, PointSets, PointSets]:
+def mnist_points(threshold: float = 0.5) -> tuple[LabelledSets, LabelledSets, LabelledSets]:
     """The 10,000 test images of MNIST, each the set of its pixels that are above a threshold.
 
     They are 8,000 digits to train on, 1,000 to choose by and 1,000 to test, in an order drawn once:
@@ -54,14 +54,14 @@ def mnist_points(threshold: float = 0.5) -> tuple[PointSets, PointSets, PointSet
     return train, validation, test
 
 
-def _points(images: Tensor, y: Tensor, threshold: float) -> PointSets:
+def _points(images: Tensor, y: Tensor, threshold: float) -> LabelledSets:
     """Places and ink of the dark pixels of images ``(S, 28, 28)`` with labels ``(S,)``."""
     is_dark = images > threshold
     image, row, column = is_dark.nonzero(as_tuple=True)
     middle = (images.shape[-1] - 1) / 2
     x = torch.stack([column / middle - 1, 1 - row / middle, images[image, row, column]], dim=1)
     sizes = is_dark.flatten(1).sum(1)
-    return PointSets(x, torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), y)
+    return LabelledSets(x, torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), y)
 
 
 def _read(name: str) -> Tensor:

@@ -1,8 +1,7 @@
 """ModelNet10: pieces of furniture as sets of voxels, in the official split."""
 
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from math import prod
 from typing import IO
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphattn.datasets.files import find
+from graphattn.datasets.labelled_sets import LabelledSets
 from graphattn.datasets.mil import folds
 
 ADDRESS = (
@@ -24,45 +24,7 @@ CLASSES = (
 )
 
 
-@dataclass(frozen=True)
-class PointSets:
-    """Sets of points, one label a set.
-
-    Attributes:
-        x: Points of all sets one after another, ``(N, F)`` float32: coordinates, and after them
-            what else is told of a point.
-        ptr: Points of set ``s`` stand at ``ptr[s]:ptr[s + 1]``, ``(S + 1,)`` int64.
-        y: Labels, ``(S,)`` int64.
-    """
-
-    x: Tensor
-    ptr: Tensor
-    y: Tensor
-
-    @classmethod
-    def joined(cls, points: Sequence[Tensor], y: Tensor) -> "PointSets":
-        """Puts sets one after another.
-
-        Args:
-            points: Points of each set, ``(n, F)`` float32; at least one set, which may be empty.
-            y: Label of each set, ``(S,)`` int64.
-
-        Raises:
-            ValueError: If there is no set, or not one label for each.
-        """
-        if not points or y.shape != (len(points),):
-            raise ValueError(
-                f"there must be sets and one label for each, got {len(points)} and {tuple(y.shape)}"
-            )
-        sizes = torch.tensor([0, *map(len, points)])
-        return cls(torch.cat(list(points)), sizes.cumsum(0), y)
-
-    def split(self) -> tuple[Tensor, ...]:
-        """The points of each set, ``(n, F)``, as views of ``x``."""
-        return self.x.split(self.ptr.diff().tolist())
-
-
-def modelnet10() -> tuple[PointSets, PointSets, PointSets]:
+def modelnet10() -> tuple[LabelledSets, LabelledSets, LabelledSets]:
     """Objects of ten classes, each the set of the voxels on its surface.
 
     ========== ======= =========
@@ -104,10 +66,10 @@ def modelnet10() -> tuple[PointSets, PointSets, PointSets]:
     validation, *rest = folds(y, 10)
     train = torch.cat(rest).sort().values
     chosen = [
-        PointSets.joined([seen[row] for row in rows.tolist()], y[rows])
+        LabelledSets.joined([seen[row] for row in rows.tolist()], y[rows])
         for rows in (train, validation)
     ]
-    return chosen[0], chosen[1], PointSets.joined(unseen, test_y)
+    return chosen[0], chosen[1], LabelledSets.joined(unseen, test_y)
 
 
 def _objects(archive: zipfile.ZipFile, part: str) -> tuple[list[Tensor], Tensor]:

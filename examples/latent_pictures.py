@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphattn import Blocks
-from graphattn.datasets.modelnet import CLASSES, PointSets
+from graphattn.datasets.labelled_sets import LabelledSets
+from graphattn.datasets.modelnet import CLASSES
 from graphattn.plot import attention_on_points, save_picture
 from graphattn.training import load_weights, read_record
 
@@ -31,7 +32,7 @@ SHOWN = ("chair", "table", "toilet")
 MOST_POINTS = 700  # of an object, drawn at random: more hide one another
 
 
-def known(network: Any, objects: PointSets, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+def known(network: Any, objects: LabelledSets, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """For each name the points of the first object of that class which the network names right.
 
     Returns:

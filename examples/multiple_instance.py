@@ -30,7 +30,8 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from graphattn import Blocks
-from graphattn.datasets.mil import Bags, folds, mil
+from graphattn.datasets.labelled_sets import LabelledSets
+from graphattn.datasets.mil import folds, mil
 from graphattn.nn.sets.gated_attention_pooling import GatedAttentionPooling
 from graphattn.training import (
     AverageOfLast,
@@ -88,9 +89,9 @@ class BagNetwork(nn.Module):
         return logits
 
 
-def bag_task(bags: Bags, parts: dict[Stage, Tensor], batch_size: int) -> Task:
+def bag_task(bags: LabelledSets, parts: dict[Stage, Tensor], batch_size: int) -> Task:
     """Batches of bags, features standardized by the instances of the bags to train on."""
-    instances = bags.x.split(bags.ptr.diff().tolist())
+    instances = bags.split()
     seen = torch.cat([instances[row] for row in parts["train"].tolist()])
     mean, deviation = seen.mean(0), seen.std(0)
     deviation = deviation.where(deviation > 0, 1.0)  # features that never change

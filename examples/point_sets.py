@@ -30,8 +30,9 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from graphattn import Blocks
+from graphattn.datasets.labelled_sets import LabelledSets
 from graphattn.datasets.mnist_points import mnist_points
-from graphattn.datasets.modelnet import PointSets, modelnet10
+from graphattn.datasets.modelnet import modelnet10
 from graphattn.models import DeepSets, Perceiver, PerceiverEncoder
 from graphattn.nn.latents.fourier_features import fourier_features
 from graphattn.nn.latents.perceiver_layer import PerceiverLayer
@@ -58,7 +59,7 @@ NUM_CLASSES = 10  # of both
 class Source:
     """Where sets come from, and what their points are."""
 
-    read: Callable[[], tuple[PointSets, PointSets, PointSets]]
+    read: Callable[[], tuple[LabelledSets, LabelledSets, LabelledSets]]
     num_coordinates: int  # the first columns of the points
     num_columns: int
     resolution: int  # samples along an axis
@@ -155,11 +156,11 @@ def collated(sets: list[tuple[Tensor, Tensor]], most: int = 0) -> tuple[Tensor, 
 
 
 def point_task(
-    train: PointSets, validation: PointSets, test: PointSets, batch_size: int, most: int
+    train: LabelledSets, validation: LabelledSets, test: LabelledSets, batch_size: int, most: int
 ) -> Task:
     """Naming sets; in training, by no more than ``most`` points of each."""
 
-    def loader(sets: PointSets, **options: Any) -> Any:
+    def loader(sets: LabelledSets, **options: Any) -> Any:
         return DataLoader(list(zip(sets.split(), sets.y, strict=True)), batch_size, **options)
 
     def predict(model: nn.Module, batch: Any, stage: Stage) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn import Blocks
-from graphattn.datasets.mil import Bags, folds, mil
+from graphattn.datasets.labelled_sets import LabelledSets
+from graphattn.datasets.mil import folds, mil
 from graphattn.datasets.mixtures import gaussian_mixtures, mixture_log_likelihood
 from graphattn.nn import PMA, SAB, GatedAttentionPooling, from_padded
 from graphattn.plot import attention_in_bags, attention_on_points, save_picture
@@ -123,15 +124,15 @@ def clear_mixture(size: int, dim: int) -> Tensor:
     return data.points[apart.where(rarest >= size // 10, 0.0).argmax()]
 
 
-def picked(bags: Bags, rows: Tensor) -> tuple[Tensor, Blocks, Tensor]:
+def picked(bags: LabelledSets, rows: Tensor) -> tuple[Tensor, Blocks, Tensor]:
     """Instances, structure and labels of some bags."""
-    instances = bags.x.split(bags.ptr.diff().tolist())
+    instances = bags.split()
     x = torch.cat([instances[row] for row in rows.tolist()])
     sizes = bags.ptr.diff()[rows]
     return x, Blocks.from_ptr(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])), bags.y[rows]
 
 
-def draw_bags(bags: Bags, steps: int, path: Path) -> float:
+def draw_bags(bags: LabelledSets, steps: int, path: Path) -> float:
     """Learns from three quarters of the bags, draws the rest; returns how many have their label."""
     test, *rest = folds(bags.y, 4)
     x, blocks, y = picked(bags, torch.cat(rest))

@@ -10,12 +10,12 @@ import torch
 from torch.testing import assert_close
 
 from graphattn.datasets import mnist_points as module
+from graphattn.datasets.labelled_sets import LabelledSets
 from graphattn.datasets.mnist_points import mnist_points
-from graphattn.datasets.modelnet import PointSets
 
 NAMES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 DIGITS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # of MNIST's test images
-Parts = tuple[PointSets, PointSets, PointSets]
+Parts = tuple[LabelledSets, LabelledSets, LabelledSets]
 
 
 @pytest.fixture(scope="module")

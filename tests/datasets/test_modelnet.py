@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from graphattn.datasets import modelnet as module
-from graphattn.datasets.modelnet import CLASSES, PointSets, in_unit_ball, modelnet10, surface
+from graphattn.datasets.labelled_sets import LabelledSets
+from graphattn.datasets.modelnet import CLASSES, in_unit_ball, modelnet10, surface
 
-Parts = tuple[PointSets, PointSets, PointSets]
+Parts = tuple[LabelledSets, LabelledSets, LabelledSets]
 FILE = "modelnet10_voxel/modelnet10.npz"
 # Of the official split, class by class.
 TRAIN = [106, 515, 889, 200, 200, 465, 200, 680, 392, 344]
@@ -28,7 +29,7 @@ def parts(data_folder: Path) -> Parts:
         return modelnet10()
 
 
-def counts(sets: PointSets) -> Tensor:
+def counts(sets: LabelledSets) -> Tensor:
     return sets.y.bincount(minlength=len(CLASSES))
 
 
@@ -130,14 +131,14 @@ def test_without_the_file_the_error_names_it(
 
 def test_sets_are_joined_and_split_again() -> None:
     points = [torch.randn(size, 2) for size in (3, 0, 5)]
-    sets = PointSets.joined(points, torch.tensor([4, 0, 4]))
+    sets = LabelledSets.joined(points, torch.tensor([4, 0, 4]))
     assert sets.ptr.tolist() == [0, 3, 3, 8]
     for own, expected in zip(sets.split(), points, strict=True):
         assert torch.equal(own, expected)
     with pytest.raises(ValueError, match=r"one label for each, got 3 and \(2,\)"):
-        PointSets.joined(points, torch.tensor([4, 0]))
+        LabelledSets.joined(points, torch.tensor([4, 0]))
     with pytest.raises(ValueError, match=r"there must be sets .* got 0 and \(0,\)"):
-        PointSets.joined([], torch.tensor([]))
+        LabelledSets.joined([], torch.tensor([]))
 
 
 def test_one_point_and_none_are_scaled_too() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphattn import Blocks
 from graphattn.datasets import modelnet
-from graphattn.datasets.modelnet import PointSets
+from graphattn.datasets.labelled_sets import LabelledSets
 
 pytest.importorskip("matplotlib")
 
@@ -22,13 +22,13 @@ def pictures(load_example: Callable[[str], ModuleType]) -> ModuleType:
     return load_example("latent_pictures")
 
 
-def boxes(count: int) -> PointSets:
+def boxes(count: int) -> LabelledSets:
     """Boxes that are long to the right (bathtubs, by their number) or upwards (beds)."""
     generator = torch.Generator().manual_seed(count)
     long = torch.tensor([[1.0, 0.1, 0.1], [0.1, 0.1, 1.0]])
     labels = torch.arange(count) % 2
     points = [long[label] * torch.rand(30, 3, generator=generator) for label in labels]
-    return PointSets.joined(points, labels)
+    return LabelledSets.joined(points, labels)
 
 
 def test_objects_named_right_are_drawn_and_a_second_call_only_draws(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graphattn import Blocks
-from graphattn.datasets.mil import Bags
+from graphattn.datasets.labelled_sets import LabelledSets
 
 SMALL = ["--folds", "3", "--max-epochs", "12"]
 
@@ -41,7 +41,7 @@ def test_it_learns_and_a_second_run_trains_no_more(
 def test_parts_are_apart_and_only_training_bags_set_the_scale(
     recipe: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bags = Bags(torch.randn(24, 3), torch.arange(13) * 2, torch.arange(12) % 2)
+    bags = LabelledSets(torch.randn(24, 3), torch.arange(13) * 2, torch.arange(12) % 2)
     bags.x[:, 2] = 7.0  # never changes
     numbers: list[int] = []
 

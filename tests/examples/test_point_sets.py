@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graphattn import Blocks
-from graphattn.datasets.modelnet import PointSets
+from graphattn.datasets.labelled_sets import LabelledSets
 from graphattn.training import Result, Settings, fit
 
 MODELS = ["SetTransformer", "DeepSets", "Perceiver"]
@@ -23,7 +23,7 @@ def recipe(load_example: Callable[[str], ModuleType]) -> ModuleType:
     return load_example("point_sets")
 
 
-def boxes(count: int, generator: torch.Generator) -> PointSets:
+def boxes(count: int, generator: torch.Generator) -> LabelledSets:
     """Boxes of 20 to 59 points that are long to the right (0) or upwards (1)."""
     long = torch.tensor([[1.0, 0.1, 0.1], [0.1, 0.1, 1.0]])
     labels = torch.arange(count) % 2
@@ -32,10 +32,10 @@ def boxes(count: int, generator: torch.Generator) -> PointSets:
         long[label] * torch.rand(size, 3, generator=generator)
         for label, size in zip(labels.tolist(), sizes, strict=True)
     ]
-    return PointSets.joined(points, labels)
+    return LabelledSets.joined(points, labels)
 
 
-def shapes() -> tuple[PointSets, PointSets, PointSets]:
+def shapes() -> tuple[LabelledSets, LabelledSets, LabelledSets]:
     generator = torch.Generator().manual_seed(0)
     train, validation, test = (boxes(count, generator) for count in (160, 40, 40))
     return train, validation, test

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphattn import Blocks
-from graphattn.datasets.mil import Bags
+from graphattn.datasets.labelled_sets import LabelledSets
 
 pytest.importorskip("matplotlib")
 
@@ -47,7 +47,7 @@ def test_without_data_there_is_one_picture_and_a_reason(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def missing(name: str) -> Bags:
+    def missing(name: str) -> LabelledSets:
         raise FileNotFoundError(f"{name} is nowhere")
 
     monkeypatch.setattr(recipe, "mil", missing)
@@ -84,4 +84,4 @@ def test_bags_are_learned(recipe: ModuleType, tmp_path: Path) -> None:
     x, ptr = torch.randn(160, 6), torch.arange(41) * 4
     y = torch.arange(40) % 2
     x[ptr[:-1][y == 1], 0] += 6.0  # one instance of a positive bag tells
-    assert recipe.draw_bags(Bags(x, ptr, y), 200, tmp_path / "bags.svg") >= 0.9
+    assert recipe.draw_bags(LabelledSets(x, ptr, y), 200, tmp_path / "bags.svg") >= 0.9
