@@ -83,13 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> float:
     given = parser.parse_args(arguments)
 
     recipe = runpy.run_path(str(HERE / "crystals.py"))
-    command = ["train", "--max-epochs", given.epochs, "--averaged", given.averaged]
+    command = ["train", "--all-seen", "--max-epochs", given.epochs, "--averaged", given.averaged]
     recipe["main"](list(map(str, [*command, "--output", given.runs, "--folds", *given.folds])))
     networks = []
+    folder = given.runs / "crystals" / "phonons-Crystalformer-all-seen" / "seed-0"
     for number in given.folds:
-        folder = given.runs / "crystals" / "phonons-Crystalformer" / "seed-0" / f"fold-{number}"
         networks.append(recipe["CrystalNetwork"]().eval())
-        networks[-1].load_state_dict(read(folder / "checkpoint.pt")["weights"])
+        content = read(folder / f"fold-{number}" / "checkpoint.pt")
+        networks[-1].load_state_dict(content["weights"])
 
     benchmark = recipe["crystal_benchmark"]("phonons")
     test = benchmark.folds[given.folds[0]].test
