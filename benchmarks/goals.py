@@ -53,6 +53,7 @@ def goals(records: Mapping[str, Record]) -> Iterator[Goal]:
         ("sets-equal", _equal_sets),
         ("perceiver", _perceiver),
         ("crystals", _crystals),
+        ("molecule-training", _molecule_training),
     ):
         if group in records:
             yield from of_group(records[group])
@@ -191,3 +192,12 @@ def _crystals(record: Record) -> Iterator[Goal]:
     if most is not None and fewest is not None:
         told = "lattice sums: growth from 64 to 1,024 crystals, forward + backward"
         yield Goal(told, 17.6, most / fewest, "x")
+
+
+def _molecule_training(record: Record) -> Iterator[Goal]:
+    for case in record.cases():
+        for layer in record.layers(case):
+            ratio = record.ratio(case, layer, ("pyg", "ours"), "training")
+            if ratio is not None:
+                told = f"{layer}, {case}: times faster than of PyG's parts, a training step"
+                yield Goal(told, 2.5, ratio, "x", is_floor=True)

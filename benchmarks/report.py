@@ -7,6 +7,7 @@ from benchmarks.charts import draw_growth, draw_reference
 from benchmarks.crystals.page import CRYSTAL_NOTE, CRYSTAL_TITLE, crystal_tables
 from benchmarks.explanations import explanation
 from benchmarks.goals import goals
+from benchmarks.molecules.page import MOLECULE_NOTE, MOLECULE_TITLE, molecule_tables
 from benchmarks.peers import PEERS
 from benchmarks.results import Record, read_records
 from benchmarks.sets.notes import SET_NOTES, SET_TITLES
@@ -27,6 +28,7 @@ TITLES = {
     "training": "Training on real graphs",
     **SET_TITLES,
     "crystals": CRYSTAL_TITLE,
+    "molecule-training": MOLECULE_TITLE,
 }
 NOTES = {
     "reference": "169,343 nodes, 2,332,486 edges (source uniform, target ⌊N u²⌋, so with hubs), 64 "
@@ -52,6 +54,7 @@ NOTES = {
     "dropout of weights, self-loops, both ways.",
     **SET_NOTES,
     "crystals": CRYSTAL_NOTE,
+    "molecule-training": MOLECULE_NOTE,
 }
 METHOD = """\
 Every number is a median of samples taken in turn (A B C A B C ...) within one run, and ratios are
@@ -104,6 +107,8 @@ def body(group: str, record: Record, folder: Path) -> Iterator[str]:
         yield _points_table(record)
     elif group == "crystals":
         yield from crystal_tables(record)
+    elif group == "molecule-training":
+        yield from molecule_tables(record)
     elif len(record.peers()) == 2 and len(record.results) == 2:
         yield _pair_table(record)
     else:

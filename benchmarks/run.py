@@ -28,15 +28,19 @@ from benchmarks import training
 from benchmarks.cases import GROUPS, Case
 from benchmarks.crystals.measure import measure as measure_crystals
 from benchmarks.harness import ROOT, Harness, environments
+from benchmarks.molecules.measure import measure as measure_molecules
 from benchmarks.peers import PEERS
 from benchmarks.report import write_report
 from benchmarks.sets.cases import SET_GROUPS, SetCase
 from graphattn.training.records import surroundings
 
-TRAINING, CRYSTALS = "training", "crystals"
+TRAINING, CRYSTALS, MOLECULES = "training", "crystals", "molecule-training"
 CASES: dict[str, tuple[Case | SetCase, ...]] = {**GROUPS, **SET_GROUPS}
-NAMES = (*CASES, TRAINING, CRYSTALS)
-SEEDS = "graphs, sets and crystals: 0, 1, ..., one for each batch; weights: 0; cotangent: 1"
+NAMES = (*CASES, TRAINING, CRYSTALS, MOLECULES)
+SEEDS = (
+    "graphs, sets and crystals: 0, 1, ..., one for each batch; order of molecules: 0; weights: 0;"
+    " cotangent: 1"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,12 +101,13 @@ def measure(group: str, peers: Sequence[str] | None, given: argparse.Namespace) 
     results: list[dict[str, Any]] = []
     around = surroundings()
     workers: dict[str, Any] = {}
-    if group in (TRAINING, CRYSTALS):
+    if group in (TRAINING, CRYSTALS, MOLECULES):
         torch.set_num_threads(given.threads)
         if group == TRAINING:
             results += training.measure(rounds or training.ROUNDS, _say)
         else:
-            results += measure_crystals(rounds, given.threads, given.quick, _say)
+            of_group = measure_crystals if group == CRYSTALS else measure_molecules
+            results += of_group(rounds, given.threads, given.quick, _say)
     else:
         with Harness(environments(given.scatter, given.dgl), given.threads) as harness:
             for case in CASES[group]:

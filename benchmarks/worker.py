@@ -143,9 +143,11 @@ class Worker:
 
     def crystal_peak(self, case: dict[str, Any], peer: str) -> int:
         """The same of a step on crystals, the second one."""
-        contestant = _imported("benchmarks.crystals.contestants:from_plain")(case, peer)
-        contestant.step()
-        return _growth(contestant.step)
+        return _second_peak(_imported("benchmarks.crystals.contestants:from_plain")(case, peer))
+
+    def molecule_peak(self, case: dict[str, Any], peer: str) -> int:
+        """The same of a step on molecules."""
+        return _second_peak(_imported("benchmarks.molecules.contestants:from_plain")(case, peer))
 
     def forget(self) -> None:
         """Frees all that was prepared."""
@@ -163,6 +165,12 @@ def _imported(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found
+
+
+def _second_peak(contestant: Any) -> int:
+    """Bytes by which memory grows in the second step of a contestant."""
+    contestant.step()
+    return _growth(contestant.step)
 
 
 def _growth(step: Callable[[], object]) -> int:

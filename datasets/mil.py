@@ -96,7 +96,8 @@ def mil(name: str) -> LabelledSets:
         parts.append(torch.from_numpy(loadmat(path)[variable].astype("float64")))
     x, bag, y = parts
     sizes = bag.flatten().long().bincount()[1:]  # bags are counted from one, in order
-    return LabelledSets(x.float(), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), y.flatten().long())
+    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    return LabelledSets(x.float(), ptr, y.flatten().long())
 
 
 def folds(y: Tensor, num_folds: int = 10, seed: int = 0) -> list[Tensor]:
