@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from graphattn.datasets.mixtures import DrawnBatches, gaussian_mixtures, mixture_log_likelihood
 from graphattn.models import DeepSets, SetTransformer
-from graphattn.nn.sets.set_transformer_blocks import OFFICIAL_CODE
+from graphattn.nn.sets.set_transformer_blocks import OFFICIAL_CODE, PAPER
 from graphattn.training import (
     BestValue,
     Settings,
@@ -85,6 +85,7 @@ def ten_times_slower_from_half(done: float) -> float:
     return 1.0 if done < 0.5 else 0.1
 
 
+FORMS = {"code": OFFICIAL_CODE, "paper": PAPER}
 SCHEDULES = {"authors": ten_times_slower_from_half, "one-cycle": one_cycle}
 
 
@@ -93,7 +94,7 @@ def train(given: argparse.Namespace, settings: Settings, folder: Path) -> dict[s
         outputs = (DIM, DIM + 2, NUM_COMPONENTS, given.channels)
         if given.model == "DeepSets":
             return DeepSets(*outputs)
-        return SetTransformer(*outputs, given.induced_points or None, OFFICIAL_CODE)
+        return SetTransformer(*outputs, given.induced_points or None, FORMS[given.form])
 
     task = clustering_task(given.steps_per_epoch, given.test_batches)
     # No patience: all steps are taken, as the authors did.
@@ -110,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--induced-points", type=int, default=32, help="0: SAB in place of ISAB")
     parser.add_argument(
+        "--form", choices=list(FORMS), default="code", help="of blocks: the paper's or the authors'"
+    )
+    parser.add_argument(
         "--learning-rate", type=float, default=1e-3, help="at its height (default: 1e-3)"
     )
     parser.add_argument(
@@ -122,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     given = parser.parse_args(arguments)
 
     name = given.model + (f"-{given.induced_points}" if given.model == "SetTransformer" else "")
+    name += "" if given.form == "code" else f"-{given.form}"
     name += "" if given.schedule == "authors" else f"-{given.schedule}"
     folder = given.output / "clustering" / name
     told = deciding(given)

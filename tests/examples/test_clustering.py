@@ -31,12 +31,16 @@ def test_the_true_mixture_has_the_oracle_for_a_loss(recipe: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("model", "folder", "least"),
     # One Gaussian about all points gives -4.5; to know of the square that all means lie in, -4.2.
-    [("SetTransformer", "SetTransformer-4", -4.3), ("DeepSets", "DeepSets", -4.6)],
+    [
+        ("SetTransformer", "SetTransformer-4", -4.3),
+        ("SetTransformer --form paper", "SetTransformer-4-paper", -4.3),
+        ("DeepSets", "DeepSets", -4.6),
+    ],
 )
 def test_it_learns_and_keeps_its_record(
     recipe: ModuleType, model: str, folder: str, least: float, tmp_path: Path
 ) -> None:
-    command = [*QUICK, "--model", model, "--output", str(tmp_path)]
+    command = [*QUICK, "--model", *model.split(), "--output", str(tmp_path)]
     found = recipe.main(command)
     record = json.loads((tmp_path / "clustering" / folder / "seed-0.json").read_text())
     assert record["test"]["loss"] == -found
