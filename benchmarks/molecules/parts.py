@@ -21,16 +21,17 @@ from benchmarks.molecules.contestants import WARM, TrainingStep
 from benchmarks.tables import markdown_table
 from graphattn.blocks import Blocks
 from graphattn.edges import Edges
+from graphattn.nn.feature_dropout import FeatureDropout
 
 STEPS = 2  # that are profiled
-_ATTENTION = "benchmarks: attention"
+_ATTENTION, _DROPOUT = "benchmarks: attention", "benchmarks: dropout"
 
 # A part is named by operators, and by what calls them; the first that fits counts.
 _OPERATORS: dict[str, tuple[str, ...]] = {
     "optimizer": ("Optimizer.",),
     "matrix products": ("aten::mm", "aten::addmm"),
     "attention": (_ATTENTION, "_EdgeAttention", "graphattn::", "GeneratedBackwardFor_graphattn"),
-    "dropout": ("aten::dropout",),
+    "dropout": (_DROPOUT, "aten::dropout"),
     "norms": ("aten::batch_norm", "aten::native_batch_norm"),
     "embeddings": ("aten::embedding",),
 }
@@ -69,21 +70,23 @@ def parts_of(contestant: TrainingStep) -> dict[str, float]:
 
 
 def _mark(network: nn.Module) -> None:
-    """Has attention recorded that is made of many operators."""
+    """Has attention and dropout recorded that are made of many operators."""
     for module in network.modules():
         # Hooks would send this library's layers down other paths; attributes do not.
         if isinstance(module, MessagePassing):
-            module.propagate = _recorded(module.propagate)
+            module.propagate = _recorded(_ATTENTION, module.propagate)
         elif isinstance(module, graphattn.nn.GPSConv):
-            module._attended = _recorded(module._attended)  # type: ignore[method-assign]
+            module._attended = _recorded(_ATTENTION, module._attended)  # type: ignore[method-assign]
         elif isinstance(module, nn.MultiheadAttention):
-            module.forward = _recorded(module.forward)  # type: ignore[method-assign]
+            module.forward = _recorded(_ATTENTION, module.forward)  # type: ignore[method-assign]
+        elif isinstance(module, FeatureDropout):
+            module.forward = _recorded(_DROPOUT, module.forward)  # type: ignore[method-assign]
 
 
-def _recorded(method: Callable[..., Any]) -> Callable[..., Any]:
+def _recorded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(*arguments: Any, **named: Any) -> Any:
-        with record_function(_ATTENTION):
+        with record_function(name):
             return method(*arguments, **named)
 
     return call

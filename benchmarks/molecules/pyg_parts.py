@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter, softmax, to_dense_batch
 
 from graphattn.models.graph_inputs import GraphInputs
 from graphattn.models.graph_readout import GraphReadout
+from graphattn.nn.feature_dropout import FeatureDropout
 from graphattn.nn.graph_transformers.postnorm_update import PostnormUpdate
 
 
@@ -19,7 +20,8 @@ class PygNetwork(nn.Module):
     """Layers between inputs and readout, with the weights of the library's own networks.
 
     Embeddings, linear maps, norms and perceptrons are the same plain modules of PyTorch; sets are
-    vectors of numbers, and molecules are summed up by PyTorch Geometric.
+    vectors of numbers, molecules are summed up by PyTorch Geometric, and features dropped by
+    PyTorch.
     """
 
     def __init__(
@@ -27,6 +29,10 @@ class PygNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs, self.readout, self.layers = inputs, readout, nn.ModuleList(layers)
+        for module in list(self.modules()):
+            for name, part in module.named_children():
+                if isinstance(part, FeatureDropout):
+                    setattr(module, name, nn.Dropout(part.p))
 
     def forward(self, batch: Any) -> Tensor:
         x = sum(part(batch) for part in self.inputs.nodes)

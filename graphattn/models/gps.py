@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
 from graphattn.models.graph_inputs import GraphInputs
+from graphattn.nn.feature_dropout import FeatureDropout
 
 
 class LocalGPSLayer(nn.Module):
@@ -39,13 +39,13 @@ class LocalGPSLayer(nn.Module):
         norm: Callable[[int], nn.Module] = nn.BatchNorm1d,
     ) -> None:
         super().__init__()
-        self.conv, self.dropout = conv, dropout
+        self.conv, self.dropout = conv, FeatureDropout(dropout)
         self.mlp = nn.Sequential(
             nn.Linear(channels, 2 * channels),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            FeatureDropout(dropout),
             nn.Linear(2 * channels, channels),
-            nn.Dropout(dropout),
+            FeatureDropout(dropout),
         )
         self.local_norm, self.output_norm = norm(channels), norm(channels)
 
@@ -57,7 +57,7 @@ class LocalGPSLayer(nn.Module):
         if isinstance(passed, tuple):
             passed, edge_attr = passed
         else:
-            passed = x + F.dropout(passed, self.dropout, self.training)
+            passed = x + self.dropout(passed)
         local = self.local_norm(passed)
         out = self.output_norm(local + self.mlp(local))
         return out if edge_attr is None else (out, edge_attr)

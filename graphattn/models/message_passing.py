@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch_geometric.nn import GCNConv, GINEConv
 
 from graphattn.models.graph_inputs import GraphInputs
+from graphattn.nn.feature_dropout import FeatureDropout
 from graphattn.nn.latents.virtual_node import VirtualNode
 
 
@@ -53,7 +53,7 @@ class MessagePassingNetwork(nn.Module):
         has_virtual_node: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs, self.readout, self.dropout = inputs, readout, dropout
+        self.inputs, self.readout, self.dropout = inputs, readout, FeatureDropout(dropout)
         self.convs = nn.ModuleList(convs)
         if not self.convs:
             raise ValueError("convs must hold at least one layer, got none")
@@ -73,7 +73,7 @@ class MessagePassingNetwork(nn.Module):
         last = len(self.convs) - 1
         for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x, *edges))
-            x = F.dropout(x if number == last else x.relu(), self.dropout, self.training)
+            x = self.dropout(x if number == last else x.relu())
             if self.start is not None and number < last:
                 node, x = self.virtual_nodes[number](x, blocks.seeds(1), node)
         answer: Tensor = self.readout(x, blocks)
@@ -119,5 +119,5 @@ def _perceptron(channels: int) -> nn.Sequential:
 
 def _of_virtual_node(channels: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        *_perceptron(channels), nn.BatchNorm1d(channels), nn.ReLU(), nn.Dropout(dropout)
+        *_perceptron(channels), nn.BatchNorm1d(channels), nn.ReLU(), FeatureDropout(dropout)
     )

@@ -21,6 +21,7 @@ from benchmarks.molecules.networks import NETWORKS, build
 from benchmarks.molecules.page import molecule_tables, most_times
 from benchmarks.results import Record, read_records
 from graphattn.edges import Edges
+from graphattn.nn.feature_dropout import FeatureDropout
 
 SMALL = MoleculeCase("molhiv", "GraphTransformer").small()
 
@@ -87,6 +88,9 @@ def test_networks_of_either_drop_alike(layer: str) -> None:
     # Two layers: whole graphs' attention is all that keeps its weights.
     assert probabilities.count(0.0) == (2 if "kept" in layer else 0)
     assert set(probabilities) <= {0.0, 0.3}
+    kinds = {type(module) for module in build(layer, "pyg", SMALL.recipe).modules()}
+    assert FeatureDropout not in kinds  # the peer's features are dropped by PyTorch
+    assert nn.Dropout in kinds
 
 
 def test_every_step_moves_the_weights_and_builds_the_structure_of_its_own_batch(

@@ -8,6 +8,7 @@ from torch_geometric.nn.inits import reset
 from graphattn.attention import EdgeAttention
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements
+from graphattn.nn.feature_dropout import FeatureDropout
 from graphattn.nn.graph_structure import structure
 from graphattn.normalizers import SigmoidSum
 
@@ -84,7 +85,7 @@ class GatedGCNLayer(nn.Module):
         self.lin_target = nn.Linear(channels, channels)
         self.lin_source = nn.Linear(channels, channels)
         self.node_norm, self.edge_norm = norm(channels), norm(channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FeatureDropout(dropout)
 
     def reset_parameters(self) -> None:
         """Draws the maps anew, and sets the norms to what they were at first."""

@@ -11,6 +11,7 @@ from graphattn.nn.crystals.crystals import Crystals
 from graphattn.nn.crystals.gaussian_widths import FirstBatchStandardized, QueryWidth
 from graphattn.nn.crystals.lattice_terms import RealSpace
 from graphattn.nn.elements import check_elements, check_heads
+from graphattn.nn.feature_dropout import FeatureDropout
 
 
 class CrystalformerAttention(nn.Module):
@@ -156,7 +157,7 @@ class CrystalformerLayer(nn.Module):
         self.attention = attention
         self.lin_in = xavier_linear(channels, hidden_channels)
         self.lin_out = xavier_linear(hidden_channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FeatureDropout(dropout)
 
     def forward(self, x: Tensor, crystals: Crystals, return_weights: bool = False) -> Any:
         """Applies the layer; see the class for shapes."""

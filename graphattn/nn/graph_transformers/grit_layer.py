@@ -9,6 +9,7 @@ from graphattn.attention import EdgeAttention
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements, check_heads
+from graphattn.nn.feature_dropout import FeatureDropout
 from graphattn.nn.graph_structure import structure
 from graphattn.nn.graph_transformers.postnorm_update import PostnormUpdate
 
@@ -181,7 +182,7 @@ class PairUpdate(nn.Module):
 
     def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout, self.lin_out = nn.Dropout(dropout), nn.Linear(channels, channels)
+        self.dropout, self.lin_out = FeatureDropout(dropout), nn.Linear(channels, channels)
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, edge_attr: Tensor, pairs: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from graphattn.nn.feature_dropout import FeatureDropout
 from graphattn.nn.latents.residual_blocks import Residual
 
 
@@ -35,14 +36,14 @@ class PostnormUpdate(nn.Module):
         projects: bool = True,
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = FeatureDropout(dropout)
         self.lin_out = nn.Linear(channels, channels) if projects else nn.Identity()
         self.attended_norm = norm(channels)
         self.perceptron = Residual(
             nn.Sequential(
                 nn.Linear(channels, 2 * channels),
                 nn.ReLU(),
-                nn.Dropout(dropout),
+                FeatureDropout(dropout),
                 nn.Linear(2 * channels, channels),
             )
         )

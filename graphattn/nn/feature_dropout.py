@@ -1,0 +1,42 @@
+"""Dropout of features that does not take longer than the layers around it."""
+
+import torch
+from torch import Tensor, nn
+
+from graphattn.compiled import is_transformed
+
+_STEPS = 1 << 16  # of probability
+_LOWEST = -(1 << 15)  # of int16
+
+
+class FeatureDropout(nn.Dropout):
+    """Sets features to zero in training, and divides the others by the probability of being kept.
+
+    On the CPU, ``torch.nn.Dropout`` draws one number of PyTorch's generator for each feature, which
+    was two fifths of a training step of a graph transformer. Here 64 bits of the same generator
+    decide about four features, in a quarter of the time; other devices, ``torch.compile`` and
+    ``torch.func`` have PyTorch's.
+
+    Args:
+        p: Probability with which a feature is set to zero, from 0 to 1; on the CPU, to 16 bits.
+
+    Raises:
+        ValueError: If ``p`` does not lie in [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drops features of any shape."""
+        dropped = round(self.p * _STEPS)
+        is_drawn = self.training and 0 < dropped < _STEPS
+        if not (is_drawn and x.device.type == "cpu" and x.is_floating_point()):
+            return super().forward(x)
+        if torch.compiler.is_compiling() or is_transformed():
+            return super().forward(x)
+        drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
+        numbers = drawn.view(torch.int16)[: x.numel()].view(x.shape)
+        keep = (numbers >= _LOWEST + dropped).to(x.dtype)
+        # By what is kept, not by what was said: so the mean stays.
+        return x * keep.mul_(_STEPS / (_STEPS - dropped))
