@@ -16,28 +16,24 @@ EXPLANATIONS = {
     "time goes into recording the program, of which about 75 ms is the start of PyTorch's tracer "
     "in a process, and 12 ms each for the two recordings of a program and the one of its "
     "derivative. A second layer of another kind takes about 40 ms.",
-    "GraphTransformer, molhiv": "Half of the step are products of linear maps, of atoms and of "
-    "twice as many bonds, and three tenths PyTorch's random numbers for the dropout of features, "
-    "the same modules in both networks. Attention is a sixteenth of ours and a tenth of PyG's, "
-    "structures a thousandth. With all that attention takes for nothing, the step would be no "
-    "faster than the table of the group says under *at most*: "
-    "`python -m benchmarks.molecules.parts GraphTransformer`.",
-    "TransformerConv, molhiv": "Two fifths of the step are products of linear maps, and three "
-    "tenths PyTorch's random numbers for the dropout of features, the same in both networks. "
-    "Attention is a tenth or less of ours and a sixth of PyG's: see *at most* in the table of the "
+    "GraphTransformer, molhiv": "More than half of the step are products of linear maps, of atoms "
+    "and of twice as many bonds, the same in both networks; attention is a twelfth, structures less "
+    "than a hundredth. With all that attention takes for nothing, the step would be no faster than "
+    "the table of the group says under *at most*: "
+    "`python -m benchmarks.molecules.parts GraphTransformer`. What there is to gain was the dropout "
+    "of features, two fifths of PyG's step.",
+    "TransformerConv, molhiv": "Half of the step are products of linear maps, the same in both "
+    "networks. Attention is a tenth of ours and a sixth of PyG's: see *at most* in the table of the "
     "group, and `python -m benchmarks.molecules.parts TransformerConv`.",
     "GPS, GatedGCN, mollipo": "What is gained on molhiv is the padding: there the largest molecule "
-    "of a batch makes 17 times as many pairs, here 3 times, and PyG works on those by products of "
+    "of a batch makes 16 times as many pairs, here 3 times, and PyG works on those by products of "
     "whole matrices. Ours, which drops weights, walks from pair to pair and draws for each: two "
-    "fifths of the step. Products of linear maps and the dropout of features are half of it.",
+    "fifths of the step. Products of linear maps and the dropout of features, for which `GPSConv` "
+    "draws the very numbers that PyG's draws, are half of it.",
     "GPS, GINE, all weights kept": "Products of linear maps and the dropout of features are half "
     "of the step, attention a third. No weights are dropped, so that PyG's padded attention goes "
     "through PyTorch's fused kernel, which is several times as fast as what it has to take with "
     'dropout: `python -m benchmarks.molecules.parts "GPS, GINE, all weights kept"`.',
-    "GPS, GatedGCN, molhiv": "Products of linear maps and the dropout of features are half of the "
-    "step, attention, which draws a number for each pair of atoms and head, two fifths: "
-    '`python -m benchmarks.molecules.parts "GPS, GatedGCN"`. How long PyG\'s takes depends on the '
-    "largest molecule of a batch: two runs on a busy machine gave 2.3 and 3.3 times.",
 }
 
 
