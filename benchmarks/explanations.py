@@ -17,14 +17,14 @@ EXPLANATIONS = {
     "in a process, and 12 ms each for the two recordings of a program and the one of its "
     "derivative. A second layer of another kind takes about 40 ms.",
     "GraphTransformer, molhiv": "More than half of the step are products of linear maps, of atoms "
-    "and of twice as many bonds, the same in both networks; attention is a twelfth, structures less "
-    "than a hundredth. With all that attention takes for nothing, the step would be no faster than "
+    "and of twice as many bonds, the same in both networks; attention is a twelfth, structures "
+    "less than a hundredth. With all that attention takes for nothing, the step would be no faster than "
     "the table of the group says under *at most*: "
-    "`python -m benchmarks.molecules.parts GraphTransformer`. What there is to gain was the dropout "
-    "of features, two fifths of PyG's step.",
+    "`python -m benchmarks.molecules.parts GraphTransformer`. What there was to gain is the "
+    "dropout of features, two fifths of PyG's step.",
     "TransformerConv, molhiv": "Half of the step are products of linear maps, the same in both "
-    "networks. Attention is a tenth of ours and a sixth of PyG's: see *at most* in the table of the "
-    "group, and `python -m benchmarks.molecules.parts TransformerConv`.",
+    "networks. Attention is a tenth of ours and a sixth of PyG's: see *at most* in the table of "
+    "the group, and `python -m benchmarks.molecules.parts TransformerConv`.",
     "GPS, GatedGCN, mollipo": "What is gained on molhiv is the padding: there the largest molecule "
     "of a batch makes 16 times as many pairs, here 3 times, and PyG works on those by products of "
     "whole matrices. Ours, which drops weights, walks from pair to pair and draws for each: two "
