@@ -18,8 +18,8 @@ EXPLANATIONS = {
     "derivative. A second layer of another kind takes about 40 ms.",
     "GraphTransformer, molhiv": "More than half of the step are products of linear maps, of atoms "
     "and of twice as many bonds, the same in both networks; attention is a twelfth, structures "
-    "less than a hundredth. With all that attention takes for nothing, the step would be no faster than "
-    "the table of the group says under *at most*: "
+    "less than a hundredth. With all that attention takes for nothing, the step would be no faster "
+    "than the table of the group says under *at most*: "
     "`python -m benchmarks.molecules.parts GraphTransformer`. What there was to gain is the "
     "dropout of features, two fifths of PyG's step.",
     "TransformerConv, molhiv": "Half of the step are products of linear maps, the same in both "
