@@ -44,7 +44,7 @@ def test_the_page_shows_mean_error_and_where_they_come_from(tmp_path: Path) -> N
 
 
 def test_a_number_that_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "crystals" / "phonons-Mean"
+    folder = tmp_path / "runs" / "crystals" / "phonons-Mean-all-seen"
     write(folder, 0, 0.8)
     record = json.loads((folder / "seed-0.json").read_text())
     (folder / "seed-0.json").write_text(json.dumps({**record, "test": {"mae": 88.6}}))
