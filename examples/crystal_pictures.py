@@ -1,4 +1,4 @@
-"""Pictures of a Crystalformer on crystals, seconds after the recipe has run, else half an hour.
+"""Pictures of a Crystalformer on crystals, seconds after the recipe has run, else 40 minutes.
 
 The recipe `examples/crystals.py` learns the highest peak of the phonon density of states in each of
 Matbench's official folds. Then crystals of the test parts, which the networks have not seen, are
