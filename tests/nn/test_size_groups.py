@@ -25,12 +25,23 @@ def test_sets_of_one_size_are_dense_where_they_have_many_pairs() -> None:
     assert SizeGroups(blocks_of(QUERIES, KEYS), 144, 800).counts == [2, 1]
     assert SizeGroups(blocks_of(QUERIES, KEYS), 401, 0).counts == [1, 1]
     assert SizeGroups(blocks_of(QUERIES, KEYS), 10_000, 0).counts == []
+    assert SizeGroups(blocks_of([20] * 3, [30] * 3), 600, 1_800).counts == [3]
+    assert SizeGroups(blocks_of([20] * 3, [30] * 3), 600, 1_801).counts == []
+    assert SizeGroups(blocks_of([20] * 3, [30] * 3), 601, 0).counts == []
+    assert SizeGroups(blocks_of([20] * 3, [30, 30, 31]), 600, 1_000).counts == [2]
+    assert SizeGroups(blocks_of([], []), 0, 0).counts == []
 
 
 @pytest.mark.parametrize(
     ("queries", "keys"),
-    [(QUERIES, KEYS), ([40, 40], [40, 40]), ([2, 40], [2, 40]), ([40, 2, 40], [41, 2, 41])],
-    ids=["mixed", "one size", "in order", "out of order"],
+    [
+        (QUERIES, KEYS),
+        ([40, 40], [40, 40]),
+        ([30, 30], [40, 40]),
+        ([2, 40], [2, 40]),
+        ([40, 2, 40], [41, 2, 41]),
+    ],
+    ids=["mixed", "one size", "one size of each", "in order", "out of order"],
 )
 def test_grouped_sets_give_what_a_walk_over_pairs_gives(
     queries: list[int], keys: list[int]

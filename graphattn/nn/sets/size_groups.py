@@ -28,6 +28,16 @@ class SizeGroups:
 
     @outside_transforms
     def __init__(self, blocks: Blocks, least_pairs: int, many_pairs: int) -> None:
+        self._small: Blocks | None = None
+        size = _one_size(blocks)
+        if size is not None:  # found without a walk over the sets
+            pairs = size[0] * size[1]
+            is_large = pairs >= least_pairs and blocks.num_sets * pairs >= many_pairs
+            self.counts = [blocks.num_sets] * is_large
+            self._queries, self._keys = (
+                _Rows([number], None) for number in (blocks.num_targets, blocks.num_sources)
+            )
+            return
         sizes = list(zip(blocks.target_sizes, blocks.source_sizes, strict=True))
         counted = Counter(sizes).items()
         groups = {
@@ -41,7 +51,6 @@ class SizeGroups:
         numbers = {size: number for number, size in enumerate(groups)}
         order = sorted(range(len(sizes)), key=lambda s: numbers.get(sizes[s], -1))
         small = [sizes[s] for s in order if sizes[s] not in groups]
-        self._small: Blocks | None = None
         if small:
             ends = ([0, *(size[end] for size in small)] for end in (0, 1))
             borders = (torch.tensor(own).cumsum(0) for own in ends)
@@ -86,6 +95,22 @@ class SizeGroups:
             dense = (x.unflatten(0, (count, -1)).transpose(1, 2) for x in own)
             found.append(of_large(*dense).transpose(1, 2).flatten(0, 1))
         return self._queries.joined(found)
+
+
+def _one_size(blocks: Blocks) -> tuple[int, int] | None:
+    """How many queries and keys every set has, if all have as many."""
+    if blocks.num_sets == 0:
+        return None
+    found = []
+    for ptr in (blocks.target_ptr, blocks.source_ptr):
+        sizes = ptr.diff()
+        if bool((sizes != sizes[0]).any()):
+            return None
+        found.append(int(sizes[0]))
+        if blocks.target_ptr is blocks.source_ptr:
+            found *= 2
+            break
+    return found[0], found[1]
 
 
 class _Rows:
