@@ -1,7 +1,7 @@
 """Points that form a thing, and its name: furniture of ModelNet10 and digits of MNIST, as sets.
 
-Not yet run to its end: a seed takes from two to nine minutes of one core. One file per seed is
-kept:
+Of ModelNet10's test objects the Set Transformer names 88 %, the Perceiver 85 % (seed 0, six to
+eight minutes of one core); digits have not been run to their end. One file per seed is kept:
 
     python examples/point_sets.py --dataset ModelNet10 --model SetTransformer
     python examples/point_sets.py --dataset MNIST --model Perceiver
