@@ -177,16 +177,9 @@ class Harness:
                 given = {"case": case.plain(), "layer": layer, "peer": peer, "path": paths[layer]}
                 made = self._of(peer).ask("prepare", **given)
                 say(f"{case.name}: {layer} of {peer} is ready after {made['seconds']:.1f} s")
-                results[layer, peer] = {
-                    "case": case.plain(),
-                    "layer": layer,
-                    "peer": peer,
-                    "checksum": made["checksum"],
-                    "warm_up": made["seconds"],
-                    "forward": [],
-                    "training": [],
-                    "peak": None,
-                }
+                results[layer, peer] = unmeasured(
+                    case.plain(), layer, peer, made["checksum"], warm_up=made["seconds"]
+                )
             check_agreement(list(results.values()))
             for _ in range(rounds or case.rounds):
                 for (layer, peer), result in results.items():
@@ -257,6 +250,28 @@ class Harness:
             worker.ask("prepare", case=case.plain(), layer=layer, peer=peer, path=path)
             peak: int = worker.ask("peak", layer=layer, peer=peer)
         return peak
+
+
+def unmeasured(
+    case: dict[str, Any], layer: str, peer: str, checksum: list[float], **more: Any
+) -> dict[str, Any]:
+    """What is known of a contestant before its first sample: plain data, with room for samples."""
+    about = {"case": case, "layer": layer, "peer": peer, "checksum": checksum}
+    return {**about, **more, "forward": [], "training": [], "peak": None}
+
+
+def second_peak(made_by: str, case: dict[str, Any], peer: str, threads: int) -> int:
+    """Bytes of the second step of a contestant, in a process that does nothing else.
+
+    Args:
+        made_by: Module and name of a function of ``case`` and ``peer``, with a colon between.
+        case: Plain data.
+        peer: Who takes part.
+        threads: Of the process.
+    """
+    with Worker(Environment(sys.executable), threads, GIVING_BACK) as worker:
+        peak: int = worker.ask("second_peak", made_by=made_by, case=case, peer=peer)
+    return peak
 
 
 def check_agreement(results: Sequence[Mapping[str, Any]]) -> None:

@@ -34,9 +34,10 @@ from benchmarks.report import write_report
 from benchmarks.sets.cases import SET_GROUPS, SetCase
 from graphattn.training.records import surroundings
 
-TRAINING, CRYSTALS, MOLECULES = "training", "crystals", "molecule-training"
+TRAINING = "training"
+IN_THIS_PROCESS = {"crystals": measure_crystals, "molecule-training": measure_molecules}
 CASES: dict[str, tuple[Case | SetCase, ...]] = {**GROUPS, **SET_GROUPS}
-NAMES = (*CASES, TRAINING, CRYSTALS, MOLECULES)
+NAMES = (*CASES, TRAINING, *IN_THIS_PROCESS)
 SEEDS = (
     "graphs, sets and crystals: 0, 1, ..., one for each batch; order of molecules: 0; weights: 0;"
     " cotangent: 1"
@@ -101,13 +102,12 @@ def measure(group: str, peers: Sequence[str] | None, given: argparse.Namespace) 
     results: list[dict[str, Any]] = []
     around = surroundings()
     workers: dict[str, Any] = {}
-    if group in (TRAINING, CRYSTALS, MOLECULES):
+    if group == TRAINING:
         torch.set_num_threads(given.threads)
-        if group == TRAINING:
-            results += training.measure(rounds or training.ROUNDS, _say)
-        else:
-            of_group = measure_crystals if group == CRYSTALS else measure_molecules
-            results += of_group(rounds, given.threads, given.quick, _say)
+        results += training.measure(rounds or training.ROUNDS, _say)
+    elif group in IN_THIS_PROCESS:
+        torch.set_num_threads(given.threads)
+        results += IN_THIS_PROCESS[group](rounds, given.threads, given.quick, _say)
     else:
         with Harness(environments(given.scatter, given.dgl), given.threads) as harness:
             for case in CASES[group]:

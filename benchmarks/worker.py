@@ -141,13 +141,11 @@ class Worker:
         """Bytes by which memory grows at most in a training step, above what is held before it."""
         return _growth(self.running[layer, peer].step)
 
-    def crystal_peak(self, case: dict[str, Any], peer: str) -> int:
-        """The same of a step on crystals, the second one."""
-        return _second_peak(_imported("benchmarks.crystals.contestants:from_plain")(case, peer))
-
-    def molecule_peak(self, case: dict[str, Any], peer: str) -> int:
-        """The same of a step on molecules."""
-        return _second_peak(_imported("benchmarks.molecules.contestants:from_plain")(case, peer))
+    def second_peak(self, made_by: str, case: dict[str, Any], peer: str) -> int:
+        """The same of the second step of a contestant that a function of this name makes."""
+        contestant: Any = _imported(made_by)(case, peer)
+        contestant.step()
+        return _growth(contestant.step)
 
     def forget(self) -> None:
         """Frees all that was prepared."""
@@ -165,12 +163,6 @@ def _imported(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found
-
-
-def _second_peak(contestant: Any) -> int:
-    """Bytes by which memory grows in the second step of a contestant."""
-    contestant.step()
-    return _growth(contestant.step)
 
 
 def _growth(step: Callable[[], object]) -> int:

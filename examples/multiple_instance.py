@@ -119,8 +119,8 @@ def bag_task(bags: LabelledSets, parts: dict[Stage, Tensor], batch_size: int) ->
 def collated(bags: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Instances of all bags ``(N, F)``, their borders ``(S + 1,)`` and labels ``(S,)``."""
     instances, labels = zip(*bags, strict=True)
-    sizes = torch.tensor([0, *map(len, instances)])
-    return torch.cat(instances), sizes.cumsum(0), torch.stack(labels)
+    joined = LabelledSets.joined(instances, torch.stack(labels))
+    return joined.x, joined.ptr, joined.y
 
 
 def train(given: argparse.Namespace, settings: Settings, folder: Path) -> dict[str, Any]:

@@ -151,8 +151,8 @@ def collated(sets: list[tuple[Tensor, Tensor]], most: int = 0) -> tuple[Tensor, 
         points = tuple(
             own[torch.randperm(len(own))[:most]] if len(own) > most else own for own in points
         )
-    sizes = torch.tensor([0, *map(len, points)])
-    return torch.cat(points), sizes.cumsum(0), torch.stack(labels)
+    joined = LabelledSets.joined(points, torch.stack(labels))
+    return joined.x, joined.ptr, joined.y
 
 
 def point_task(

@@ -127,9 +127,8 @@ def clear_mixture(size: int, dim: int) -> Tensor:
 def picked(bags: LabelledSets, rows: Tensor) -> tuple[Tensor, Blocks, Tensor]:
     """Instances, structure and labels of some bags."""
     instances = bags.split()
-    x = torch.cat([instances[row] for row in rows.tolist()])
-    sizes = bags.ptr.diff()[rows]
-    return x, Blocks.from_ptr(torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])), bags.y[rows]
+    joined = LabelledSets.joined([instances[row] for row in rows.tolist()], bags.y[rows])
+    return joined.x, Blocks.from_ptr(joined.ptr), joined.y
 
 
 def draw_bags(bags: LabelledSets, steps: int, path: Path) -> float:

@@ -1,13 +1,12 @@
 """Times contestants on crystals in turn, A B A B, and has their peaks measured by processes."""
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.crystals.cases import CRYSTAL_CASES, CrystalCase, sizes
 from benchmarks.crystals.contestants import Contestant, start
-from benchmarks.harness import GIVING_BACK, Environment, Worker, check_agreement
+from benchmarks.harness import check_agreement, second_peak, unmeasured
 
 
 def measure(
@@ -50,8 +49,8 @@ def _measure(
     for result in results:
         case, layer, peer = (result[name] for name in ("case", "layer", "peer"))
         if case["has_peak"]:
-            with Worker(Environment(sys.executable), threads, GIVING_BACK) as worker:
-                result["peak"] = worker.ask("crystal_peak", case=case, peer=peer)
+            made_by = "benchmarks.crystals.contestants:from_plain"
+            result["peak"] = second_peak(made_by, case, peer, threads)
         middle = [1e3 * statistics.median(result[name]) for name in ("forward", "training")]
         say(f"{case['name']}: {layer:16} {peer:12} {middle[0]:10.3f} ms {middle[1]:10.3f} ms")
     return results
@@ -62,16 +61,7 @@ def _ready(case: CrystalCase) -> list[tuple[Contestant, dict[str, Any]]]:
     batch = case.batch()
     contestants = {peer: start(case, batch, peer) for peer in case.peers}
     results = {
-        peer: {
-            "case": case.plain(),
-            "layer": case.layer,
-            "peer": peer,
-            "sizes": sizes(batch),
-            "checksum": contestant.checksum(),
-            "forward": [],
-            "training": [],
-            "peak": None,
-        }
+        peer: unmeasured(case.plain(), case.layer, peer, contestant.checksum(), sizes=sizes(batch))
         for peer, contestant in contestants.items()
     }
     check_agreement(list(results.values()))

@@ -1,11 +1,10 @@
 """Times training steps on molecules in turn, A B A B, each on a batch that nobody has seen."""
 
 import statistics
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.harness import GIVING_BACK, Environment, Worker, check_agreement
+from benchmarks.harness import check_agreement, second_peak, unmeasured
 from benchmarks.molecules.cases import MOLECULE_CASES, MoleculeCase, sizes
 from benchmarks.molecules.contestants import WARM, TrainingStep
 from benchmarks.molecules.parts import STEPS, parts_of
@@ -44,17 +43,9 @@ def _measure(
 ) -> list[dict[str, Any]]:
     batches = case.batches(WARM + rounds + STEPS)
     contestants = {peer: TrainingStep(case, batches, peer) for peer in case.peers}
-    results: dict[str, dict[str, Any]] = {
-        peer: {
-            "case": case.plain(),
-            "layer": case.layer,
-            "peer": peer,
-            "sizes": sizes(batches[WARM : WARM + rounds]),
-            "checksum": contestant.checksum(),
-            "forward": [],
-            "training": [],
-            "peak": None,
-        }
+    timed = sizes(batches[WARM : WARM + rounds])
+    results = {
+        peer: unmeasured(case.plain(), case.layer, peer, contestant.checksum(), sizes=timed)
         for peer, contestant in contestants.items()
     }
     check_agreement(list(results.values()))
@@ -67,8 +58,8 @@ def _measure(
     for peer, result in results.items():
         result["parts"] = parts_of(contestants[peer])
         if case.has_peak:
-            with Worker(Environment(sys.executable), threads, GIVING_BACK) as worker:
-                result["peak"] = worker.ask("molecule_peak", case=case.plain(), peer=peer)
+            made_by = "benchmarks.molecules.contestants:from_plain"
+            result["peak"] = second_peak(made_by, case.plain(), peer, threads)
         middle = [1e3 * statistics.median(result[name]) for name in ("forward", "training")]
         say(f"{case.name}: {case.layer:28} {peer:6} {middle[0]:10.3f} ms {middle[1]:10.3f} ms")
     return list(results.values())

@@ -53,7 +53,6 @@ def parts_of(contestant: TrainingStep) -> dict[str, float]:
     _mark(contestant.network)
     coming = contestant.batches[contestant.taken : contestant.taken + STEPS]
     structures = sum(_structure_seconds(contestant, batch) for batch in coming)
-    start = time.perf_counter()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         # Starting and ending a profile takes longer than a step.
         start = time.perf_counter()

@@ -30,10 +30,9 @@ class FeatureDropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         """Drops features of any shape."""
         dropped = round(self.p * _STEPS)
-        is_drawn = self.training and 0 < dropped < _STEPS
-        if not (is_drawn and x.device.type == "cpu" and x.is_floating_point()):
-            return super().forward(x)
-        if torch.compiler.is_compiling() or is_transformed():
+        is_drawn = self.training and 0 < dropped < _STEPS and x.is_floating_point()
+        is_special = torch.compiler.is_compiling() or is_transformed()
+        if not is_drawn or is_special or x.device.type != "cpu":
             return super().forward(x)
         drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
         numbers = drawn.view(torch.int16)[: x.numel()].view(x.shape)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -18,7 +18,7 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def save_picture(figure: Any, path: str | Path, dpi: int = 150) -> Path:
+def save_picture(figure: Any, path: str | Path, dpi: float | Literal["figure"] = "figure") -> Path:
     """Writes a picture; the same figure gives the same file, byte for byte.
 
     Matplotlib alone writes the time and random names into an SVG.
@@ -27,7 +27,7 @@ def save_picture(figure: Any, path: str | Path, dpi: int = 150) -> Path:
         figure: A matplotlib figure.
         path: File to write, ``.svg``, ``.png`` or what else matplotlib has; its folder is made if
             missing.
-        dpi: Dots per inch of what is no line or letter.
+        dpi: Dots per inch of what is no line or letter; those of the figure if left out.
 
     Returns:
         The path.

@@ -99,18 +99,10 @@ class SizeGroups:
 
 def _one_size(blocks: Blocks) -> tuple[int, int] | None:
     """How many queries and keys every set has, if all have as many."""
-    if blocks.num_sets == 0:
+    ends = [ptr.diff() for ptr in (blocks.target_ptr, blocks.source_ptr)]
+    if blocks.num_sets == 0 or any(bool((sizes != sizes[0]).any()) for sizes in ends):
         return None
-    found = []
-    for ptr in (blocks.target_ptr, blocks.source_ptr):
-        sizes = ptr.diff()
-        if bool((sizes != sizes[0]).any()):
-            return None
-        found.append(int(sizes[0]))
-        if blocks.target_ptr is blocks.source_ptr:
-            found *= 2
-            break
-    return found[0], found[1]
+    return int(ends[0][0]), int(ends[1][0])
 
 
 class _Rows:
