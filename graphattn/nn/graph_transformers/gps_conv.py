@@ -11,6 +11,7 @@ from torch_geometric.nn.attention import PerformerAttention
 from graphattn.blocks import Blocks
 from graphattn.dynamo import unseen
 from graphattn.nn.elements import check_elements
+from graphattn.nn.feature_dropout import FeatureDropout, drop_features
 from graphattn.nn.sets.dot_product import dot_product_attention
 
 
@@ -18,8 +19,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
     r"""Message passing on the edges beside attention among all nodes of a graph.
 
     A drop-in for ``torch_geometric.nn.GPSConv``: the same arguments, parameters and results, but
-    that nothing is padded. Two things follow. With ``attn_kwargs={"dropout": p}``, what it drops is
-    dropped with the same probability, and by other random numbers. And
+    that nothing is padded and that dropout does not take longer than the layers around it: features
+    and weights are dropped with the same probability, and by other random numbers. And
     ``attn_type="performer"`` gives every graph what PyTorch Geometric gives it alone; there, the
     padding of a batch counts in the denominator, so that a graph's result depends on the largest
     graph beside it.
@@ -66,6 +67,35 @@ class GPSConv(torch_geometric.nn.GPSConv):
         authors' code.
     """
 
+    def __init__(
+        self,
+        channels: int,
+        conv: nn.Module | None,
+        heads: int = 1,
+        dropout: float = 0.0,
+        act: str = "relu",
+        act_kwargs: dict[str, Any] | None = None,
+        norm: str | None = "batch_norm",
+        norm_kwargs: dict[str, Any] | None = None,
+        attn_type: str = "multihead",
+        attn_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            channels,
+            conv,
+            heads,
+            dropout,
+            act,
+            act_kwargs,
+            norm,
+            norm_kwargs,
+            attn_type,
+            attn_kwargs,
+        )
+        for place, part in enumerate(self.mlp):
+            if isinstance(part, nn.Dropout):
+                self.mlp[place] = FeatureDropout(part.p)
+
     def forward(
         self,
         x: Tensor,
@@ -79,7 +109,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         check_elements("x", x, blocks.num_targets, self.channels)
         graph_of = _graph_of(batch) if self.norm_with_batch else None
         parts, edge_attr = [], None
-        if self.conv is not None:  # first, as there: dropout then draws the same numbers
+        if self.conv is not None:
             passed = self.conv(x, edge_index, **kwargs)
             if isinstance(passed, tuple):
                 passed, edge_attr = _nodes_and_edges(passed)
@@ -108,7 +138,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
     def _finished(
         self, norm: nn.Module | None, x: Tensor, out: Tensor, graph_of: Tensor | None
     ) -> Tensor:
-        out = F.dropout(out, p=self.dropout, training=self.training)
+        out = drop_features(out, self.dropout, self.training)
         return self._normed(norm, out + x, graph_of)
 
     def _normed(self, norm: nn.Module | None, x: Tensor, graph_of: Tensor | None) -> Tensor:
