@@ -62,7 +62,9 @@ def test_nor_does_one_whose_large_sets_go_one_by_one(name: str) -> None:
     assert most_of_step(name) <= WORKSPACE < PADDED < PAIRS
 
 
-def test_dropout_makes_no_mask_of_pairs() -> None:
+@pytest.mark.parametrize("threads", [2, 64], ids=["some queries at a time", "compiled"])
+def test_dropout_makes_no_mask_of_pairs(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     layer = CrossAttention(C, 2, dropout=0.5)
     x, blocks = sets(SIZES)
     most = most_allocated(step(lambda: layer(x, x, x, blocks)))
