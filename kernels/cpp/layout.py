@@ -45,6 +45,7 @@ static inline bool is_kept(const int64_t* keep, int64_t weight) {{
   const std::uint64_t seed = keep[0], counter = weight;
   std::uint32_t key = seed, other_key = seed >> 32;
   std::uint32_t a = counter, b = counter >> 32, c = 0, d = 0;
+  #pragma GCC unroll {ROUNDS}
   for (int round = 0; round < {ROUNDS}; ++round) {{
     const std::uint64_t product = UINT64_C({MULTIPLIERS[0]}) * a;
     const std::uint64_t other = UINT64_C({MULTIPLIERS[1]}) * c;

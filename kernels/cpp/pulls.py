@@ -87,9 +87,15 @@ _PULL = """\
 sum_t made[{heads}], kept[{heads}], grad_of_{name}[{heads}];
 #pragma omp simd
 for (int h = 0; h < {heads}; ++h) made[h] = {weight};
+sum_t factor_kept[{heads}];
+for (int h = 0; h < {heads}; ++h) factor_kept[h] = 1;
+if (keep != nullptr) {{
+  #pragma omp simd
+  for (int h = 0; h < {heads}; ++h)
+    factor_kept[h] = is_kept(keep, edge * {heads} + h) * scale;
+}}
 for (int h = 0; h < {heads}; ++h) {{
-  const sum_t weight = made[h];
-  const sum_t factor = keep == nullptr ? 1 : is_kept(keep, edge * {heads} + h) * scale;
+  const sum_t weight = made[h], factor = factor_kept[h];
   sum_t pulled = pull[h] * factor;
   if (all_grad_weights != nullptr) pulled += all_grad_weights[edge * {heads} + h];
   kept[h] = weight * factor;

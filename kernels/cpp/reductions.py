@@ -120,8 +120,10 @@ for (int h = 0; h < {heads}; ++h) weight[h] = weights[h];
 """
 
 _KEEP = """\
-if (keep != nullptr)
+if (keep != nullptr) {{
+  #pragma omp simd
   for (int h = 0; h < {heads}; ++h) weight[h] *= is_kept(keep, edge * {heads} + h) * scale;
+}}
 """
 
 _MERGE_SOFTMAX = """\
