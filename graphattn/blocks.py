@@ -102,6 +102,12 @@ class Blocks:
         """Number of keys of each set."""
         return [int(size) for size in self.source_ptr.diff().tolist()]
 
+    @cached_property
+    def most_pairs(self) -> int:
+        """Number of pairs of the set that has most; 0 without sets."""
+        pairs = self.target_ptr.diff() * self.source_ptr.diff()
+        return int(pairs.max()) if self.num_sets else 0
+
     @property
     def device(self) -> torch.device:
         """Where the structure lies."""

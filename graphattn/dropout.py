@@ -66,8 +66,12 @@ def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | Non
     factor = kept_factor(probability)
     if probability == 0:
         return None, factor
-    seed = int(torch.randint(1 << 62, ()))
-    return torch.tensor([seed, round(probability * 2**32)], device=device), factor
+    return torch.tensor(drawn_numbers(probability), device=device), factor
+
+
+def drawn_numbers(probability: float) -> tuple[int, int]:
+    """The seed and the number of a draw; see ``dropout_draw``."""
+    return int(torch.randint(1 << 62, ())), round(probability * 2**32)
 
 
 def drawn_mask(draw: Tensor, shape: Sequence[int], first: int = 0) -> Tensor:

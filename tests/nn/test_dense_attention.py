@@ -1,5 +1,7 @@
 """PyTorch's attention of sets of one size: derivatives of any order, types, transforms."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,15 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.nn import dot_product_attention
+from graphattn.nn.sets import dot_product
 from graphattn.nn.sets.dense_attention import dense_attention
+
+
+@pytest.fixture(autouse=True)
+def _no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr(dot_product, "_QUERIES", math.inf)
+
 
 # Two sets of one size with more than 600 pairs, and one with few.
 BLOCKS = Blocks.from_ptr(torch.tensor([0, 30, 60, 70]), torch.tensor([0, 25, 50, 54]))

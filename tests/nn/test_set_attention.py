@@ -1,6 +1,7 @@
 """The blocks of the Set Transformer: PyTorch Geometric's on dense batches, and the same ragged."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -75,11 +76,14 @@ def test_dense_batches_give_what_pytorch_geometric_gives(name: str, layer_norm: 
     assert_close(ours(dense, mask), theirs(dense, mask))
 
 
-@pytest.mark.parametrize("limit", [0, 100, 10**9], ids=["by size", "mixed", "together"])
+@pytest.mark.parametrize(
+    "limit", [None, 0, 100, 10**9], ids=["kernel", "by size", "mixed", "together"]
+)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_sets_give_what_padded_ones_give(
-    name: str, limit: int, monkeypatch: pytest.MonkeyPatch
+    name: str, limit: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dot_product, "_QUERIES", 0 if limit is None else math.inf)
     monkeypatch.setattr(dot_product, "_LEAST_PAIRS", limit)
     monkeypatch.setattr(dot_product, "_MANY_PAIRS", 0)
     ours, theirs = made(name)
@@ -197,6 +201,8 @@ def test_dot_products_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> N
         )
     ]
     whole = torch.cat([x[0].transpose(0, 1) for x in expected])
+    assert_close(dot_product_attention(blocks, query, key, value), whole)
+    monkeypatch.setattr(dot_product, "_QUERIES", math.inf)  # as on a GPU
     assert_close(dot_product_attention(blocks, query, key, value), whole)
     monkeypatch.setattr(dot_product, "_MANY_PAIRS", 10**9)
     assert_close(dot_product_attention(blocks, query, key, value), whole)

@@ -1,5 +1,6 @@
 """Layers on sets allocate nothing as large as padded sets or all pairs, in either direction."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -52,17 +53,26 @@ def most_of_step(name: str) -> int:
 
 @pytest.mark.parametrize("name", SET_LAYERS)
 def test_no_layer_pads_or_keeps_pairs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dot_product, "_QUERIES", math.inf)
     monkeypatch.setattr(dot_product, "_LEAST_PAIRS", 10**9)  # all are compiled
     monkeypatch.setattr(streamed, "PAIRS", max(SIZES))  # what is made of some queries at a time
     assert most_of_step(name) <= LINEAR < PADDED < PAIRS
 
 
 @pytest.mark.parametrize("name", BY_DOT_PRODUCT)
-def test_nor_does_one_whose_large_sets_go_one_by_one(name: str) -> None:
+def test_nor_does_the_kernel_of_dot_products(name: str) -> None:
+    assert most_of_step(name) <= LINEAR
+
+
+@pytest.mark.parametrize("name", BY_DOT_PRODUCT)
+def test_nor_does_one_whose_large_sets_go_one_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dot_product, "_QUERIES", math.inf)
     assert most_of_step(name) <= WORKSPACE < PADDED < PAIRS
 
 
-@pytest.mark.parametrize("threads", [2, 64], ids=["some queries at a time", "compiled"])
+@pytest.mark.parametrize("threads", [2, 64], ids=["kernel", "program"])
 def test_dropout_makes_no_mask_of_pairs(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     layer = CrossAttention(C, 2, dropout=0.5)

@@ -1,18 +1,16 @@
 """Scaled dot-product attention inside sets of unequal size, without padding."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
 from graphattn.compiled import is_transformed
+from graphattn.dropout import drawn_numbers
+from graphattn.kernels.block_attention import block_attention
+from graphattn.kernels.cpp.fallback import can_compile
 from graphattn.nn.elements import check_attention
-from graphattn.nn.feature_dropout import DrawnDropout
 from graphattn.nn.sets.dense_attention import dense_attention
-from graphattn.nn.sets.dropped_attention import dropped_attention
 from graphattn.nn.sets.size_groups import size_groups
 
 # Sets of one size go together through PyTorch's own attention, whose blocked products take a third
@@ -21,10 +19,11 @@ from graphattn.nn.sets.size_groups import size_groups
 # forward and backward, one thread, 4 and 8 heads of 8 to 32 channels.)
 _LEAST_PAIRS = 144
 _MANY_PAIRS = 5000
-# Where weights are dropped, products of some queries at a time take half as long as the walk for
-# sets of 30, and a fifth for sets of 100 to 6,000; but they occupy few threads, and the walk all.
-# (Measured with one and two threads, of which the second brings the products a third.)
-_MOST_THREADS = 8
+# A kernel of its own takes half the time of either for sets of 10 to 40 elements, and no more for
+# larger ones, but copies the keys of every set and head, which few queries do not repay. Where
+# weights are dropped, which PyTorch's attention does not do on a CPU, it repays sooner. (Sets of 30
+# to 6,000 elements, 1 to 8 heads of 8 to 128 channels, one and two threads.)
+_QUERIES, _QUERIES_WITH_DROPOUT = 8, 4
 
 
 def score(query: Tensor, key: Tensor) -> Tensor:
@@ -48,19 +47,18 @@ def dot_product_attention(
     .. math::
         \mathrm{out}_i = \textstyle\sum_j \operatorname{softmax}_j(q_i \cdot k_j / \sqrt{C}) \, v_j
 
-    Nothing of the size of all pairs is kept, in either direction. Sets of one size go together
-    through PyTorch's ``scaled_dot_product_attention`` where they have many pairs, or where weights
-    are dropped through matrix products of some queries at a time; all others go together through
-    the compiled program, as does dropout on a GPU, on many threads, in types of 16 bits and in
-    ``torch.compile``.
-    Derivatives of derivatives keep the pairs of the former.
+    Nothing of the size of all pairs is kept, in either direction; derivatives of derivatives keep
+    them. On the CPU sets go through a kernel that attends some queries of a set at a time
+    (``graphattn.kernels.block_attention``). Elsewhere, and where there are few queries for each
+    key, sets of one size go together through PyTorch's ``scaled_dot_product_attention`` where they
+    have many pairs; all others go together through the compiled program, as does dropout.
 
     Args:
         blocks: The sets.
         query: ``(N, H, C)``.
         key: ``(M, H, C)``.
         value: ``(M, H, D)``.
-        dropout: Probability with which a weight is set to zero, to 16 bits.
+        dropout: Probability with which a weight is set to zero.
 
     Returns:
         ``(N, H, D)``, of the type that the inputs promote to, autocast or not; zeros for a query of
@@ -73,30 +71,38 @@ def dot_product_attention(
     check_attention(query, key, value, blocks)
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = (x.to(dtype) for x in (query, key, value))
-    small = functools.partial(_of_small_sets, dropout)
-    large = _of_large_sets(query, dropout)
-    if large is not None:
+    if _is_for_kernel(blocks, query, key, value, dropout):
+        seed, threshold = drawn_numbers(dropout) if dropout else (0, 0)
+        borders = (blocks.target_ptr, blocks.source_ptr)
+        return block_attention(query, key, value, *borders, seed=seed, threshold=threshold)
+    if dropout == 0:
         many_pairs = -(-_MANY_PAIRS // max(query.shape[1], 1))
         groups = size_groups(blocks, _LEAST_PAIRS, many_pairs)
         if groups.counts:
-            return groups.attend(query, key, value, small, large)
-    return small(blocks, query, key, value)
+            return groups.attend(query, key, value, _of_small_sets, dense_attention)
+    out: Tensor = attend(blocks, query=query, key=key, value=value, dropout=dropout)
+    return out
 
 
-def _of_large_sets(query: Tensor, dropout: float) -> Callable[..., Tensor] | None:
-    """What attends in a dense batch, if that is faster than a walk over the pairs."""
-    if dropout == 0:
-        return dense_attention
+def _is_for_kernel(
+    blocks: Blocks, query: Tensor, key: Tensor, value: Tensor, dropout: float
+) -> bool:
+    """Whether there is a kernel for these, and nothing that is faster or that it cannot do."""
     is_special = torch.compiler.is_compiling() or is_transformed()
     is_wide = query.dtype in (torch.float32, torch.float64)
-    is_of_few = query.device.type == "cpu" and torch.get_num_threads() <= _MOST_THREADS
-    if is_special or not is_wide or not is_of_few or not DrawnDropout(dropout).draws:
-        return None
-    return functools.partial(dropped_attention, probability=dropout)
+    is_probability = dropout >= 0 and round(dropout * 2**32) < 2**32
+    if is_special or not is_wide or not is_probability or not can_compile(query, key, value):
+        return False
+    least = _QUERIES_WITH_DROPOUT if dropout else _QUERIES
+    return blocks.num_edges >= least * blocks.num_sources and _is_shared(blocks, query.shape[1])
 
 
-def _of_small_sets(
-    dropout: float, blocks: Blocks, query: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
-    out: Tensor = attend(blocks, query=query, key=key, value=value, dropout=dropout)
+def _is_shared(blocks: Blocks, heads: int) -> bool:
+    """Whether all threads have something to do, when one takes all of a head of a set."""
+    threads = torch.get_num_threads()
+    return heads >= threads or blocks.most_pairs * threads <= blocks.num_edges * heads
+
+
+def _of_small_sets(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    out: Tensor = attend(blocks, query=query, key=key, value=value)
     return out
