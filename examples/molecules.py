@@ -78,6 +78,7 @@ class Recipe:
     num_layers: int = 4
     heads: int = 4
     dropout: float = 0.3
+    norm: Literal["batch", "layer"] = "batch"  # of graph transformers
     reduce: Literal["mean", "sum"] = "mean"
     readout_layers: int = 2
     learning_rate: float = 1e-3
@@ -87,6 +88,8 @@ class Recipe:
 
 
 OURS = Recipe("random-walk", reduce="sum", max_epochs=50)
+# Chosen on validation data of molesol: 0.890 of three seeds, with norms over the batch 0.969.
+BY_LAYER = replace(OURS, norm="layer")
 OGB = Recipe(  # the baselines' settings, but for the schedule of the learning rate
     "none", channels=300, num_layers=5, dropout=0.5, readout_layers=1, weight_decay=0.0
 )
@@ -97,6 +100,9 @@ ENCODINGS: dict[str, Callable[[int], Any]] = {
     "random-walk": functools.partial(RandomWalkEncoding, 16, norm=nn.Identity),
     "laplacian": functools.partial(LaplacianEncoding, 8),
 }
+
+
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 def encodings(recipe: Recipe) -> list[Any]:
@@ -125,7 +131,7 @@ def graph_transformer(recipe: Recipe, num_properties: int) -> nn.Module:
         recipe.channels,
         recipe.heads,
         recipe.num_layers,
-        GraphTransformerForm(dropout=recipe.dropout),
+        GraphTransformerForm(norm=NORMS[recipe.norm], dropout=recipe.dropout),
     )
 
 
@@ -170,7 +176,7 @@ def message_passing(
 
 
 MODELS: dict[str, tuple[Callable[[Recipe, int], nn.Module], Recipe]] = {
-    "GraphTransformer": (graph_transformer, OURS),
+    "GraphTransformer": (graph_transformer, BY_LAYER),
     "GPS": (functools.partial(gps, "multihead"), OURS),
     "GPS-Performer": (functools.partial(gps, "performer"), OURS),
     "GIN": (functools.partial(message_passing, gin_convs, False), OGB),

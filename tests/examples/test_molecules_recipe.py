@@ -78,6 +78,8 @@ def test_every_model_learns_and_a_second_run_trains_no_more(
 ) -> None:
     command = ["--model", model, *SMALL, "--max-epochs", "8", "--output", str(tmp_path)]
     command += ["--dropout", "0", "--batch-size", "8"]
+    if model == "GraphTransformer":  # norms of layers let it take longer steps, and need them
+        command += ["--learning-rate", "0.03"]
     error = recipe.main(command)
     record = record_of(tmp_path, model)
     assert record["validation"]["rmse"] < 35  # that of always answering the mean is 50
