@@ -66,6 +66,11 @@ static inline Rows<T> from(Rows<T> rows, int64_t number) {
   return {rows.row(number), rows.stride};
 }
 
+// What each weight is multiplied by: one, until something is drawn.
+static inline void prepare_factors(Memory& memory, int64_t count) {
+  if (int64_t(memory.factors.size()) < count + 8) memory.factors.assign(count + 8, 1);
+}
+
 static void forward_head(const Head& own, Memory& memory, value_t* out, value_t* norm) {
   const Call& call = own.call;
   const int64_t keys = own.keys, row = padded(keys), wide = padded(call.value_width);
@@ -74,7 +79,7 @@ static void forward_head(const Head& own, Memory& memory, value_t* out, value_t*
   const Read values = readable(own.value(), keys, call.value_width, memory.value_rows);
   const Written results = own.of(out, own.first, call.value_width);
   memory.weights.resize(TALL * row), memory.out.resize(TALL * wide);
-  memory.factors.assign(row + 8, 1);
+  prepare_factors(memory, row);
   const Written weights{memory.weights.data(), row}, sums{memory.out.data(), wide};
   by_queries(own.queries, [&](int64_t query, auto many) {
     constexpr int R = decltype(many)::value;
@@ -134,7 +139,7 @@ static void backward_head(const Head& own, Memory& memory, const Gradients& give
   const Written grad_key = zeros(all_key, keys, width, memory.grad_key);
   const Written grad_value = zeros(all_value, keys, value_width, memory.grad_value);
   memory.weights.resize(TALL * row), memory.pulls.resize(TALL * row);
-  memory.grad_rows.resize(TALL * wide), memory.factors.assign(row + 8, 1);
+  memory.grad_rows.resize(TALL * wide), prepare_factors(memory, row);
   const Written weights{memory.weights.data(), row}, pulls{memory.pulls.data(), row};
   const Written grad_rows{memory.grad_rows.data(), wide};
   by_queries(own.queries, [&](int64_t query, auto many) {
