@@ -5,10 +5,10 @@ weights after each of the last ten epochs is tested: the measure on so few valid
 up and down too much to choose an epoch by. One file per seed is kept, and the same command given
 again continues a run that was cut off, to the same numbers:
 
-    python examples/molecules.py --dataset molesol --model GPS --seeds 5
+    python examples/molecules.py --dataset molesol --model GraphTransformer --seeds 5
 
 Hu et al., "Open Graph Benchmark", NeurIPS 2020, report an RMSE of 0.998 for the best of their four
-baselines on molesol; GPS comes to 1.055 ± 0.020 over five seeds.
+baselines on molesol; the graph transformer comes to 0.957 ± 0.013 over five seeds, GPS to 1.055.
 """
 
 import argparse
