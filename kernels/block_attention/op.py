@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.block_attention import cpu, reference
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import can_compile, must_be_plain, or_by_definition
 from graphattn.kernels.segment_reduce.op import check_ptr
 
 
@@ -27,7 +27,8 @@ def block_attention(
         \operatorname{softmax}_j(q_i \cdot k_j / \sqrt{C}) \, v_j
 
     Nothing of the size of all pairs is kept, in either direction: the weights are computed and what
-    is dropped of them is drawn again for the derivative. Derivatives of derivatives keep the pairs.
+    is dropped of them is drawn again for the derivative. Derivatives of derivatives keep the pairs,
+    as does ``torch.func``.
     The bits are the same for any number of threads, and for a set alone and beside others; a
     thread takes at least all queries of one head of a set.
 
@@ -51,7 +52,7 @@ def block_attention(
         ValueError: If a shape does not fit, borders do not rise from 0 to the number of rows, or
             ``seed`` or ``threshold`` is out of range.
     """
-    out, _ = _block_attention(query, key, value, target_ptr, source_ptr, seed, threshold)
+    out, _ = _attended(query, key, value, target_ptr, source_ptr, seed, threshold)
     return out
 
 
@@ -85,6 +86,11 @@ def _check(
         )
 
 
+def _by_definition(*given: Any) -> tuple[Tensor, Tensor]:
+    _check(*given)
+    return reference.block_attention(*given)
+
+
 @torch.library.custom_op("graphattn::block_attention", mutates_args=())
 def _block_attention(
     query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor,
@@ -92,10 +98,10 @@ def _block_attention(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The output, and of each query and head the shift and sum of its exponentials, (N, H, 2)."""
     given = (query, key, value, target_ptr, source_ptr)
+    if not can_compile(*given):
+        return _by_definition(*given, seed, threshold)
     _check(*given, seed, threshold)
-    if can_compile(*given):
-        return cpu.block_attention(*given, seed, threshold)
-    return reference.block_attention(*given, seed, threshold)
+    return cpu.block_attention(*given, seed, threshold)
 
 
 @_block_attention.register_fake
@@ -111,8 +117,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     saved, drawn = ctx.saved_tensors, (ctx.seed, ctx.threshold)
-    # Where this pass is itself to be differentiated, it must be PyTorch's to see.
-    if torch.is_grad_enabled():
+    if must_be_plain(grad):
         query, key, value, target_ptr, source_ptr = saved[:5]
         found = reference.gradients(grad, query, key, value, target_ptr, source_ptr, *drawn)
     else:
@@ -121,6 +126,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _block_attention.register_autograd(_backward, setup_context=_save)
+_attended = or_by_definition(_block_attention, _by_definition)
 
 
 @torch.library.custom_op("graphattn::block_attention_backward", mutates_args=())

@@ -100,6 +100,34 @@ def test_one_input_may_be_differentiated_alone(needed: int) -> None:
     assert gradgradcheck(lambda *x: block_attention(*x, *BORDERS), given, fast_mode=True)
 
 
+def test_inside_transforms() -> None:
+    given = [x.detach() for x in inputs("odd")]
+    tangents = tuple(torch.randn_like(x) for x in given)
+
+    def attend(*given: Tensor) -> Tensor:
+        return block_attention(*given, *BORDERS, seed=SEED, threshold=QUARTER)
+
+    out, tangent = torch.func.jvp(attend, tuple(given), tangents)
+    assert_close(out, attend(*given))
+    pulled, pull = torch.func.vjp(attend, *given)
+    cotangent = torch.randn_like(out)
+    products = [(x * y).sum() for x, y in zip(pull(cotangent), tangents, strict=True)]
+    assert_close(torch.stack(products).sum(), (cotangent * tangent).sum())
+    assert_close(pulled, out)
+    together = torch.vmap(attend)(*(torch.stack([x, 2 * x]) for x in given))
+    assert_close(together[1], attend(*(2 * x for x in given)))
+
+
+def test_several_gradients_at_once() -> None:
+    given = inputs("odd")
+    out = block_attention(*given, *BORDERS)
+    cotangents = torch.randn(3, *out.shape, dtype=out.dtype)
+    found = torch.autograd.grad(out, given, cotangents, is_grads_batched=True, retain_graph=True)
+    wanted = torch.autograd.grad(out, given, cotangents[1])
+    for one, another in zip(found, wanted, strict=True):
+        assert_close(one[1], another)
+
+
 def test_parts_of_a_wider_matrix_and_turned_ones() -> None:
     x = torch.randn(sum(QUERIES), 48, dtype=torch.float64, requires_grad=True)
     parts = [part.unflatten(1, (4, 4)) for part in x.chunk(3, dim=1)]
