@@ -202,8 +202,11 @@ def molecules_from_rows(rows: Iterable[str]) -> MoleculeSet:
         not parse. No rows give empty lists.
 
     Raises:
+        TypeError: If ``rows`` is one text, whose letters would be the rows.
         ImportError: If RDKit is not installed.
     """
+    if isinstance(rows, str):
+        raise TypeError("rows must be lines, got one text: split it with splitlines()")
     parts: tuple[list[Data], list[Data], list[Data]] = ([], [], [])
     failures: list[ParseFailure] = []
     seen: set[str] = set()

@@ -1,12 +1,13 @@
 """Scaffold splits: molecules of one ring system stay together, and the rare ones are the test."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from graphattn.datasets.smiles import checked_texts
 from graphattn.datasets.workers import map_chunks
 
 
@@ -18,7 +19,7 @@ def _packages() -> tuple[Any, Any]:
     return Chem, rdBase
 
 
-def scaffolds(smiles: Sequence[str], *, num_workers: int | None = None) -> list[str | None]:
+def scaffolds(smiles: Iterable[str], *, num_workers: int | None = None) -> list[str | None]:
     """The ring systems of molecules and what links them, as SMILES with chirality.
 
     Args:
@@ -30,13 +31,15 @@ def scaffolds(smiles: Sequence[str], *, num_workers: int | None = None) -> list[
         even when valences are not checked.
 
     Raises:
+        TypeError: If ``smiles`` is a text, or a row is none.
         ImportError: If RDKit is not installed.
 
     Source: Bemis and Murcko, "The Properties of Known Drugs. 1. Molecular Frameworks", J. Med.
         Chem. 1996, as RDKit computes it.
     """
+    texts = checked_texts(smiles)
     _packages()  # imported once, before processes are forked
-    chunks = map_chunks(_scaffolds, smiles, label="Finding scaffolds", num_workers=num_workers)
+    chunks = map_chunks(_scaffolds, texts, label="Finding scaffolds", num_workers=num_workers)
     return [scaffold for chunk in chunks for scaffold in chunk]
 
 

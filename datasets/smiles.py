@@ -1,6 +1,6 @@
 """Molecules from SMILES, with the atom and bond features of the Open Graph Benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,7 +73,18 @@ def versions() -> dict[str, str]:
     return {"rdkit": rd_base.rdkitVersion, "ogb": ogb.__version__}
 
 
-def graphs_from_smiles(smiles: Sequence[str], *, num_workers: int | None = None) -> SmilesGraphs:
+def checked_texts(smiles: Iterable[str]) -> list[str]:
+    """The rows of a list, column, generator, … in order, all of which must be texts."""
+    if isinstance(smiles, str):
+        raise TypeError("smiles must be a sequence of texts, got one text: put it in a list")
+    texts = list(smiles)  # once: a generator is then spent, and a column is indexed by labels
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"smiles must be texts, got {type(text).__name__} in row {row}")
+    return texts
+
+
+def graphs_from_smiles(smiles: Iterable[str], *, num_workers: int | None = None) -> SmilesGraphs:
     """Turns SMILES into graphs of their atoms and bonds, in worker processes.
 
     Hydrogens are numbers of the atoms that they are bound to. Those that RDKit keeps when it reads
@@ -81,7 +92,8 @@ def graphs_from_smiles(smiles: Sequence[str], *, num_workers: int | None = None)
     that RDKit does not read, and those without an atom, are reported; all others are kept.
 
     Args:
-        smiles: One molecule a row, or several parted by dots.
+        smiles: One molecule a row, or several parted by dots: a list, a column of a table, or
+            anything else that gives texts one by one.
         num_workers: See ``graphattn.datasets.workers``.
 
     Returns:
@@ -104,22 +116,16 @@ def graphs_from_smiles(smiles: Sequence[str], *, num_workers: int | None = None)
     Source: Hu et al., "Open Graph Benchmark: Datasets for Machine Learning on Graphs", NeurIPS
         2020; same graphs as ``ogb.utils.smiles2graph`` (MIT).
     """
-    if isinstance(smiles, str):
-        raise TypeError("smiles must be a sequence of texts, got one text: put it in a list")
-    for row, text in enumerate(smiles):
-        if not isinstance(text, str):
-            raise TypeError(f"smiles must be texts, got {type(text).__name__} in row {row}")
+    given = checked_texts(smiles)
     _packages()  # imported once, before processes are forked
-    texts = [text.strip() for text in smiles]
+    texts = [text.strip() for text in given]
     chunks = map_chunks(_read, texts, label="Reading molecules", num_workers=num_workers)
     reasons = [reason for chunk in chunks for reason in chunk.reasons]
     rows = [row for row, reason in enumerate(reasons) if not reason]
     return SmilesGraphs(
         graphs=_graphs(chunks, [texts[row] for row in rows]),
         rows=torch.tensor(rows, dtype=torch.int64),
-        unread=[
-            UnreadRow(row, smiles[row], reason) for row, reason in enumerate(reasons) if reason
-        ],
+        unread=[UnreadRow(row, given[row], reason) for row, reason in enumerate(reasons) if reason],
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch
+from torch_geometric.data.data import BaseData
 from torch_geometric.transforms import BaseTransform
 from tqdm import tqdm  # type: ignore[import-untyped]  # what torch_geometric itself depends on
 
@@ -218,12 +220,21 @@ def add_encodings(
         Shallow copies of the graphs with the encodings, in their order; none for none.
 
     Raises:
-        TypeError: If one of the encodings is no ``GraphEncoding``.
+        TypeError: If one of the encodings is no ``GraphEncoding``, or ``data`` a graph or batch and
+            not several graphs.
+        ValueError: If a graph has no ``edge_index``, or its number of nodes is not known.
     """
+    if isinstance(data, BaseData):
+        got = type(data).__name__
+        raise TypeError(
+            f"data must be graphs, such as a list, got one {got}: call the encoding on it instead"
+        )
     for encoding in encodings:
         if not isinstance(encoding, GraphEncoding):
             raise TypeError(f"encodings must be GraphEncodings, got {type(encoding).__name__}")
     found = [copy.copy(graph) for graph in data]
+    for number, graph in enumerate(found):
+        _check_single(f"data[{number}]", graph)
     by_size = sorted(range(len(found)), key=lambda number: found[number].num_nodes)
     with tqdm(total=len(found), desc="encodings", unit="graph", disable=not progress) as bar:
         for start in range(0, len(found), _AT_A_TIME):
@@ -235,3 +246,12 @@ def add_encodings(
                     encoding.store(graph, part.clone())  # a slice would hold on to all of them
             bar.update(len(some))
     return found
+
+
+def _check_single(name: str, graph: Any) -> None:
+    if isinstance(graph, Batch):
+        got = type(graph).__name__
+        raise TypeError(f"{name} must be a single graph, got {got}: take it apart by to_data_list")
+    is_there = getattr(graph, "edge_index", None) is not None
+    if not is_there or getattr(graph, "num_nodes", None) is None:
+        raise ValueError(f"{name} must have edge_index and num_nodes, got {graph}")

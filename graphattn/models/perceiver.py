@@ -133,6 +133,7 @@ class PerceiverIO(nn.Module):
         - output: ``(M, out_channels)``
 
     Raises:
+        TypeError: If an input is no floating-point tensor, or ``blocks`` no ``Blocks``.
         ValueError: If a shape does not fit.
 
     Source: Jaegle et al., "Perceiver IO: A General Architecture for Structured Inputs & Outputs",
@@ -153,5 +154,7 @@ class PerceiverIO(nn.Module):
         """Encodes and answers; see the class for shapes."""
         latents = self.encoder(x, blocks)
         of_latents = blocks.seeds(self.encoder.seeds.count)  # latents, over the queries
-        out: Tensor = self.head(self.decoder(queries, latents, of_latents.transposed()))
+        read = of_latents.transposed()
+        self.decoder.attention.check(queries, latents, read, names=("queries", "latents"))
+        out: Tensor = self.head(self.decoder(queries, latents, read))
         return out

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn
 
 from graphattn.blocks import Blocks
-from graphattn.nn.elements import check_elements, check_sets
-from graphattn.nn.sets.pointer_attention import PointerAttention, check_choices
+from graphattn.nn.elements import check_elements, check_own_keys, check_sets
+from graphattn.nn.sets.pointer_attention import PointerAttention
 
 
 class PointerNetwork(nn.Module):
@@ -51,7 +51,7 @@ class PointerNetwork(nn.Module):
     def forward(self, x: Tensor, blocks: Blocks, choices: Tensor) -> Tensor:
         """The probabilities of every step, given the choices before it; see the class."""
         self._check(x, blocks)
-        check_choices(choices, blocks)
+        check_own_keys("choices", choices, blocks)
         seen = x[choices].roll(1, 0)  # at each step the choice before it
         steps = torch.arange(blocks.num_targets, device=x.device)
         first = blocks.target_ptr[:-1][blocks.target_ptr.diff() > 0]
@@ -75,7 +75,7 @@ class PointerNetwork(nn.Module):
             blocks: Steps and elements.
 
         Returns:
-            Rows of ``x``, ``(Q,)``, int64.
+            Rows of ``x``, ``(Q,)``, int64; as in ``torch.argmax``, NaN is more probable than all.
         """
         self._check(x, blocks)
         elements, state = _run(self.encoder, x, blocks.source_sizes)
@@ -90,7 +90,7 @@ class PointerNetwork(nn.Module):
             best = row.new_full((blocks.num_sets,), len(x))
             highest = log_probability.new_full((blocks.num_sets,), -torch.inf)
             highest = highest.scatter_reduce(0, of_set, log_probability, "amax")
-            is_best = log_probability == highest[of_set]
+            is_best = (log_probability == highest[of_set]) | log_probability.isnan()
             best = best.scatter_reduce(0, of_set[is_best], row[is_best], "amin")
             chosen_rows.append(best)
             free = free.index_fill(0, best[best < len(x)], 0.0)

@@ -1,8 +1,10 @@
-"""Checks of what layers on sets are given: elements, structures, numbers of heads."""
+"""Checks of what layers on sets are given: elements, rows, structures, numbers of heads."""
 
+import torch
 from torch import Tensor
 
 from graphattn.blocks import Blocks
+from graphattn.dynamo import unseen
 
 
 def check_elements(name: str, x: Tensor, num_rows: int, channels: int) -> None:
@@ -60,6 +62,55 @@ def check_sets(blocks: Blocks) -> None:
     """Refuses what is no ``Blocks``, with a TypeError."""
     if not isinstance(blocks, Blocks):
         raise TypeError(f"blocks must be a graphattn.Blocks, got {type(blocks).__name__}")
+
+
+def check_rows(name: str, rows: Tensor, count: int) -> None:
+    """Refuses what is no int64 tensor ``(count,)``.
+
+    Args:
+        name: How an error names ``rows``.
+        rows: Numbers of elements, of clusters, …
+        count: How many there must be.
+
+    Raises:
+        TypeError: If ``rows`` is no int64 tensor.
+        ValueError: If it has another shape.
+    """
+    if not isinstance(rows, Tensor) or rows.dtype != torch.int64:
+        got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
+        raise TypeError(f"{name} must be an int64 tensor, got {got}")
+    if rows.shape != (count,):
+        raise ValueError(f"{name} must be ({count},), got {tuple(rows.shape)}")
+
+
+def widened(index: Tensor) -> Tensor:
+    """An index of int32 as int64, of which structures are made; all else as it is."""
+    return index.long() if isinstance(index, Tensor) and index.dtype == torch.int32 else index
+
+
+@unseen  # which waits for the values
+def check_own_keys(name: str, rows: Tensor, blocks: Blocks) -> None:
+    """Refuses what does not name one key of its own set for each query.
+
+    Args:
+        name: How an error names ``rows``.
+        rows: A row of the keys for each query, ``(N,)``, int64.
+        blocks: Queries and keys.
+
+    Raises:
+        TypeError: If ``rows`` is no int64 tensor.
+        ValueError: If it has another shape, or a row is of another set.
+    """
+    check_rows(name, rows, blocks.num_targets)
+    of_query = blocks.by_target
+    first, last = of_query.neighbor, of_query.neighbor + of_query.ptr.diff()
+    is_wrong = (rows < first) | (rows >= last)
+    if bool(is_wrong.any()):
+        query = int(is_wrong.nonzero()[0])
+        raise ValueError(
+            f"{name}[{query}] must be one of its own set, in [{int(first[query])},"
+            f" {int(last[query])}), got {int(rows[query])}"
+        )
 
 
 def check_heads(channels: int, heads: int) -> None:

@@ -20,12 +20,22 @@ def structure(edge_index: Tensor | Edges, x: Tensor) -> Edges | EdgeList:
 
     Raises:
         TypeError: If ``x`` is no floating-point tensor, or ``edge_index`` no integer tensor.
-        ValueError: If a shape does not fit.
+        ValueError: If a shape does not fit, or an ``Edges`` runs between two sets of nodes.
         IndexError: If ``edge_index`` names a node that is not there.
     """
     check_floating("x", x)
     if isinstance(edge_index, Edges):
+        check_one_set("edge_index", edge_index)
         return edge_index
     if torch.compiler.is_compiling():
         return EdgeList([edge_index], x.shape[0], x.shape[0])
     return edges_of(edge_index, x.shape[0], x.shape[0])
+
+
+def check_one_set(name: str, edges: Edges | EdgeList) -> None:
+    """Refuses edges whose sources and targets are not the same nodes, with a ValueError."""
+    if edges.num_sources != edges.num_targets:
+        raise ValueError(
+            f"{name} must be among one set of nodes, got {edges.num_sources} sources and"
+            f" {edges.num_targets} targets"
+        )

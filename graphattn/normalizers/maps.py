@@ -174,8 +174,11 @@ class ClampedSoftmax(FusedNormalizer):
         {\epsilon + \sum_{k \to i} \exp \operatorname{clamp}(s_{ik}, -b, b)}
 
     Args:
-        bound: :math:`b`.
+        bound: :math:`b`, above 0.
         epsilon: Added to the sum.
+
+    Raises:
+        ValueError: If ``bound`` is not above 0.
 
     Source: the code of Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs",
         AAAI workshop 2021, with a bound of 5; it adds ``1e-6`` to the sum.
@@ -185,6 +188,8 @@ class ClampedSoftmax(FusedNormalizer):
 
     def __init__(self, bound: float = 5.0, epsilon: float = 0.0) -> None:
         super().__init__()
+        if not bound > 0:
+            raise ValueError(f"bound must be above 0, got {bound}")
         self.bound, self.epsilon = bound, epsilon
 
     def map(self, logits: Tensor) -> Tensor:

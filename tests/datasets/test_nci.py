@@ -82,6 +82,11 @@ def test_no_rows_give_empty_parts():
     assert nci_molecules(limit=0) == MoleculeSet([], [], [], [], 0)
 
 
+def test_letters_are_no_rows():
+    with pytest.raises(TypeError, match=r"rows must be lines, got one text: split it with"):
+        molecules_from_rows("CCO\nCC")
+
+
 def test_rdkit_is_silenced_only_around_the_parse():
     code = (
         "from rdkit import Chem\n"

@@ -46,6 +46,14 @@ def test_a_group_too_large_for_training_is_passed_on() -> None:
     )
 
 
+def test_rows_may_come_one_by_one_but_not_as_one_text() -> None:
+    assert scaffolds(iter(["C1CCCCC1O", "C"])) == ["C1CCCCC1", ""]
+    with pytest.raises(TypeError, match="smiles must be a sequence of texts, got one text"):
+        scaffolds("CCO")
+    with pytest.raises(TypeError, match="smiles must be texts, got NoneType in row 0"):
+        scaffolds([None])  # type: ignore[list-item]
+
+
 def test_no_molecules_give_empty_parts() -> None:
     assert scaffolds([]) == []
     for part in scaffold_split([]):

@@ -110,6 +110,26 @@ def test_an_error_in_a_process_reaches_the_caller() -> None:
         map_chunks(failing, [*rows, "bad"], label="", num_workers=2)
 
 
+def test_rows_of_a_table_are_counted_and_not_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series(["CCO", "CC", "bad!"]).iloc[[2, 0]]
+    for rows in (column, column.array, column.to_numpy()):
+        read = graphs_from_smiles(rows)
+        assert [(row, text) for row, text, _ in read.unread] == [(0, "bad!")]
+        assert [graph.smiles for graph in read.graphs] == ["CCO"]
+        assert read.rows.tolist() == [1]
+    assert graphs_from_smiles(column[[2]]).unread[0].text == "bad!"  # no row has the label 0
+
+
+def test_rows_may_come_one_by_one() -> None:
+    rows = ["CCO", "bad!"]
+    for given in (iter(rows), map(str, rows), dict.fromkeys(rows).keys()):
+        read = graphs_from_smiles(given)
+        assert [graph.smiles for graph in read.graphs] == ["CCO"]
+        assert [text for _, text, _ in read.unread] == ["bad!"]
+    assert {graph.smiles for graph in graphs_from_smiles({"C", "O"}).graphs} == {"C", "O"}
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(TypeError, match="smiles must be a sequence of texts, got one text"):
         graphs_from_smiles("CCO")

@@ -173,6 +173,19 @@ def test_progress_is_shown_if_wanted(capsys: pytest.CaptureFixture[str]) -> None
 def test_bad_input_is_refused() -> None:
     with pytest.raises(TypeError, match="GraphEncodings"):
         add_encodings(ODD.values(), [transforms.AddRandomWalkPE(2)])
+    graph, encodings = random_graph(5, 0), [AddRandomWalkPE(2)]
+    batch = Batch.from_data_list([graph, graph])
+    for single in (graph, batch):
+        with pytest.raises(
+            TypeError, match=r"data must be graphs, such as a list, got one \w*Data"
+        ):
+            add_encodings(single, encodings, progress=False)
+    with pytest.raises(TypeError, match=r"data\[1\] must be a single graph, got \w*Batch: take it"):
+        add_encodings([graph, batch], encodings, progress=False)
+    with pytest.raises(ValueError, match=r"data\[0\] must have edge_index and num_nodes, got Data"):
+        add_encodings([Data(), graph], encodings, progress=False)
+    with pytest.raises(ValueError, match=r"data\[1\] must have edge_index and num_nodes, got \("):
+        add_encodings([graph, (graph, 1)], encodings, progress=False)
     with pytest.raises(ValueError, match="edge_index"):
         AddRandomWalkPE(2)(Data(x=torch.randn(3, 2)))
     with pytest.raises(ValueError, match="both directions"):

@@ -196,12 +196,20 @@ def test_bad_input_is_named() -> None:
         model(x, ptr)
     with pytest.raises(ValueError, match=r"x must be \(5, channels\), got \(4, 4\)"):
         model(x[1:], Blocks.from_ptr(ptr))
-    with pytest.raises(ValueError, match=r"key must be \(5, 4\), got \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"x must be \(5, 4\), got \(5, 3\)"):
         model(x[:, 1:], Blocks.from_ptr(ptr))
+    asking: Any = answering()
+    with pytest.raises(ValueError, match=r"queries must be \(5, 5\), got \(5, 4\)"):
+        asking(x, x, Blocks.from_ptr(ptr))
     with pytest.raises(ValueError, match="have no seeds"):
         PerceiverEncoder(LearnedSeeds(1, 4), [])
-    with pytest.raises(TypeError, match=r"mask must be bool, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"mask must be a bool tensor, got torch\.float32"):
         from_padded(x[None], torch.ones(1, 5))
+    padded: Any = from_padded
+    with pytest.raises(TypeError, match="mask must be a bool tensor, got list"):
+        padded(x[None], [[True] * 5])
+    with pytest.raises(TypeError, match="x must be a tensor, got list"):
+        padded([[[1.0]]])
     with pytest.raises(ValueError, match=r"mask must be \(1, 5\), got \(1, 4\)"):
         from_padded(x[None], torch.ones(1, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"x must be \(S, N, channels\), got \(5, 4\)"):

@@ -96,6 +96,18 @@ def test_it_learns_to_sort_sets_of_several_sizes() -> None:
     assert right > 0.85  # by chance: 0.35
 
 
+@pytest.mark.parametrize("only_once", [False, True])
+def test_nan_stays_in_its_set_where_rows_are_chosen_all_the_same(only_once: bool) -> None:
+    network = PointerNetwork(2, 6, only_once)
+    x, blocks = sets(STEPS, SIZES)
+    expected = network.decode(x, blocks)
+    x[1] = torch.nan
+    found = network.decode(x, blocks)
+    assert torch.equal(found[2:], expected[2:])
+    assert ((found[:2] >= 0) & (found[:2] < SIZES[0])).all()
+    assert not only_once or found[0] != found[1]
+
+
 def test_bad_input_is_named() -> None:
     network = PointerNetwork(2, 6, only_once=True)
     x, blocks = sets([3], [2])

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from graphattn import Blocks
 from graphattn.nn.latents.agent_attention import AgentAttention, cluster_means
+from graphattn.nn.linear.nystrom_attention import NystromAttention
 
 C = 8
 
@@ -55,10 +56,43 @@ def test_means_of_clusters_are_means() -> None:
     assert_close(found[0], (x[1] + x[3]) / 2)
     assert_close(found[2], (x[0] + x[2]) / 2)
     assert not found[1].any()
-    with pytest.raises(TypeError, match=r"cluster must be int64, got torch\.int32"):
-        cluster_means(x, cluster.int(), 3)
+    assert not cluster_means(x[:0], cluster[:0], 2).any()
+
+
+def test_clusters_that_are_not_there_are_named() -> None:
+    x, cluster = torch.randn(4, 3), torch.tensor([2, 0, 2, 0])
+    means: Any = cluster_means
+    with pytest.raises(TypeError, match=r"cluster must be an int64 tensor, got torch\.int32"):
+        means(x, cluster.int(), 3)
+    with pytest.raises(TypeError, match="cluster must be an int64 tensor, got list"):
+        means(x, [2, 0, 2, 0], 3)
+    with pytest.raises(TypeError, match=r"x must be a floating-point tensor, got torch\.int64"):
+        means(x.long(), cluster, 3)
     with pytest.raises(ValueError, match=r"cluster must be \(4,\), got \(3,\)"):
-        cluster_means(x, cluster[1:], 3)
+        means(x, cluster[1:], 3)
+    with pytest.raises(
+        ValueError, match=r"cluster must lie in \[0, num_clusters = 2\), got 0 to 2"
+    ):
+        means(x, cluster, 2)
+    with pytest.raises(ValueError, match=r"in \[0, num_clusters = 3\), got -1 to 1"):
+        means(x, cluster - 1, 3)
+    landmarks: Any = NystromAttention(2)
+    heads, blocks = torch.randn(4, 2, 4), Blocks.from_ptr(ptr_of([4]))
+    with pytest.raises(TypeError, match="cluster must be an int64 tensor, got list"):
+        landmarks(heads, heads, heads, blocks, [0, 1, 0, 1])
+
+
+def test_an_agent_of_another_set_is_refused() -> None:
+    layer, x = AgentAttention(C), torch.randn(5, C)
+    blocks = Blocks.from_ptr(ptr_of([1, 1]), ptr_of([2, 3]))
+    for number, own in ((1, r"cluster\[0\] .* \[0, 1\), got 1"), (9, "got 9"), (-1, "got -1")):
+        with pytest.raises(ValueError, match=own):
+            layer(x, blocks, torch.tensor([number, 0, 1, 1, 1]))
+    with pytest.raises(ValueError, match=r"cluster\[3\] must be one of its own set, in \[1, 2\)"):
+        layer(x, blocks, torch.tensor([0, 0, 1, 0, 0]))
+    without_agents = Blocks.from_ptr(ptr_of([1, 0]), ptr_of([2, 3]))
+    with pytest.raises(ValueError, match=r"cluster\[2\] .* in \[1, 1\), got 0"):
+        layer(x, without_agents, torch.zeros(5, dtype=torch.int64))
 
 
 def test_dropout_is_for_training() -> None:
@@ -77,5 +111,11 @@ def test_bad_input_is_named() -> None:
         agents(x, x, x)
     with pytest.raises(ValueError, match=r"x must be \(4, 8\), got \(4, 7\)"):
         agents(x[:, 1:], blocks, torch.zeros(4).long())
+    with pytest.raises(TypeError, match=r"x must be a floating-point tensor, got torch\.int64"):
+        agents(x.long(), blocks, torch.zeros(4).long())
+    with pytest.raises(ValueError, match=r"cluster must be \(4,\), got \(3,\)"):
+        agents(x, blocks, torch.zeros(3).long())
+    with pytest.raises(TypeError, match="cluster must be an int64 tensor, got list"):
+        agents(x, blocks, [0, 0, 0, 0])
     with pytest.raises(ValueError, match="heads must divide channels, got 3 and 8"):
         AgentAttention(C, 3)

@@ -240,10 +240,27 @@ def test_compiled_it_gives_the_same(attn_type: str) -> None:
     assert_close(*results)
 
 
-def test_no_nodes_give_no_rows() -> None:
-    layer = GPSConv(16, None, heads=4).eval()
-    empty = torch.empty(0, dtype=torch.int64)
-    assert layer(torch.empty(0, 16), empty.view(1, 0).expand(2, 0), empty).shape == (0, 16)
+@pytest.mark.parametrize("options", [*OPTIONS.values(), *PERFORMERS.values()], ids=str)
+def test_no_nodes_give_no_rows(options: Any) -> None:
+    layer, empty = GPSConv(16, None, **options), torch.empty(0, dtype=torch.int64)
+    before = {name: x.clone() for name, x in layer.state_dict().items()}
+    for batch in (
+        empty,
+        None,
+        Blocks.from_ptr(torch.tensor([0])),
+        Blocks.from_batch(empty, None, 2),
+    ):
+        assert layer(torch.empty(0, 16), empty.expand(2, 0), batch).shape == (0, 16)
+    assert all(torch.equal(x, before[name]) for name, x in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("option", ["plain", "a norm that knows graphs", "both"])
+def test_an_int32_batch_is_taken_as_pyg_takes_it(option: str) -> None:
+    theirs, ours = (layer.eval() for layer in both(None, **OPTIONS[option]))
+    x, edge_index, batch = graphs(SIZES)
+    assert_close(ours(x, edge_index, batch.int()), ours(x, edge_index, batch))
+    if option == "plain":  # its norms of graphs want int64
+        assert_close(ours(x, edge_index, batch.int()), theirs(x, edge_index, batch.int()))
 
 
 def test_bad_input_is_named() -> None:
@@ -256,7 +273,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="sort the elements by their set first"):
         layer(x, edge_index, batch.flip(0))
     with pytest.raises(TypeError, match="batch must be an int64 tensor"):
-        layer(x, edge_index, batch.int())
+        layer(x, edge_index, batch.short())
     with pytest.raises(TypeError, match="x must be a floating-point tensor"):
         layer(x.long(), edge_index, batch)
     with pytest.raises(ValueError, match="bigbird is not supported"):

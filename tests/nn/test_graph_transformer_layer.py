@@ -170,3 +170,8 @@ def test_bad_input_is_named() -> None:
         GraphTransformerAttention(16, 4, return_edges=True)
     with pytest.raises(TypeError, match=r"edges must be a graphattn\.Edges, got Tensor"):
         nodes.attention(x, edge_index)
+    edges = Edges.from_edge_index(edge_index, 7, 6)
+    with pytest.raises(
+        ValueError, match="edges must be among one set of nodes, got 7 sources and 6"
+    ):
+        nodes.attention(x, edges)

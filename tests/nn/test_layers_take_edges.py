@@ -8,7 +8,17 @@ from drop_in_graphs import bipartite_edges
 from torch import Tensor, nn
 
 from graphattn import Edges
-from graphattn.nn import GATConv, GATv2Conv, TransformerConv
+from graphattn.nn import (
+    ExphormerLayer,
+    GATConv,
+    GatedGCNLayer,
+    GATv2Conv,
+    GraphTransformerLayer,
+    GRITLayer,
+    MatformerConv,
+    SANLayer,
+    TransformerConv,
+)
 
 LAYERS = [GATConv, GATv2Conv, TransformerConv]
 
@@ -57,6 +67,26 @@ def test_an_edges_must_fit_the_layer(
     edges = Edges.from_edge_index(edge_index, **options)
     with pytest.raises(ValueError, match=words):
         GATConv(4, 3)(torch.randn(8, 4), edges)
+
+
+WITHIN_ONE_SET: dict[str, tuple[nn.Module, dict[str, Tensor]]] = {
+    "graph transformer": (GraphTransformerLayer(8, 2), {}),
+    "Exphormer": (ExphormerLayer(8, 2, 8), {}),
+    "GRIT": (GRITLayer(8, 2), {"degree": torch.ones(9)}),
+    "SAN": (SANLayer(8, 2), {"is_real": torch.ones(20, dtype=torch.bool)}),
+    "gated convolution": (GatedGCNLayer(8), {}),
+    "Matformer": (MatformerConv(8, 8), {}),
+}
+
+
+@pytest.mark.parametrize("name", WITHIN_ONE_SET)
+@pytest.mark.parametrize("num_rows", [6, 9])
+def test_an_edges_between_two_sets_is_refused_where_nodes_are_one(name: str, num_rows: int) -> None:
+    layer, others = WITHIN_ONE_SET[name]
+    edges = Edges.from_edge_index(bipartite_edges(6, 9, 20), 6, 9)
+    message = "edge_index must be among one set of nodes, got 6 sources and 9 targets"
+    with pytest.raises(ValueError, match=message):
+        layer(torch.randn(num_rows, 8), edges, torch.randn(20, 8), **others)
 
 
 def test_hooks_on_messages_ask_for_an_edge_list(edge_index: Tensor) -> None:

@@ -83,8 +83,10 @@ def test_bad_input_is_named() -> None:
         layer(query, key.long(), blocks)
     with pytest.raises(ValueError, match=r"allowed must be \(24,\), one for each pair, got \(6,\)"):
         layer(query, key, blocks, torch.ones(6))
+    with pytest.raises(TypeError, match="allowed must be a tensor, got list"):
+        layer(query, key, blocks, [1.0] * 24)
     found = layer(query, key, blocks)
-    with pytest.raises(ValueError, match="choices must be rows of elements in the set of the"):
+    with pytest.raises(ValueError, match=r"choices\[2\] must be one of its own set, in \["):
         chosen(found, torch.tensor([3, 0, 5, 7, 11, 9]), blocks)
     with pytest.raises(TypeError, match=r"choices must be an int64 tensor, got torch\.float32"):
         chosen(found, torch.zeros(6), blocks)

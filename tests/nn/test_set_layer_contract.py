@@ -1,5 +1,7 @@
 """What every layer on sets promises: sets do not see each other, and have no order."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from set_layers import FORM, SET_LAYERS, C, SetLayer, sets
@@ -21,6 +23,8 @@ PARTS |= {"LinearSetAttention"}  # what others are made from
 PARTS |= {"LocalGPSLayer"}  # asks for sets as its kin do, and does not use them
 # A bias of each pair is one of their inputs, or their output.
 PARTS |= {"GraphToken", "GraphormerAttention", "GraphormerBias", "GraphormerLayer"}
+# Between seeds, which are as many in each set, these have PyTorch's own layer.
+WITHOUT_FORWARD_MODE = {"SetTransformerAggregation"}
 
 
 @pytest.fixture(params=SET_LAYERS)
@@ -65,6 +69,31 @@ def test_the_order_of_elements_does_not_matter(case: SetLayer) -> None:
     order = torch.cat([part[torch.randperm(len(part))] for part in parts])
     expected = case.call(layer, x, blocks)
     near(case.call(layer, x[order], blocks), expected[order] if case.is_of_elements else expected)
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("name", sorted(SET_LAYERS.keys() - WITHOUT_FORWARD_MODE))
+def test_derivatives_forwards_are_those_backwards_inside_transforms(name: str) -> None:
+    case = SET_LAYERS[name]
+    layer = case.make().eval()
+    x, blocks = sets([3, 0, 18, 5, 1])
+
+    def run(x: Tensor) -> Tensor:
+        return case.call(layer, x, blocks)
+
+    direction = torch.randn_like(x)
+    result, tangent = torch.func.jvp(run, (x,), (direction,))
+    arriving = torch.randn_like(result)
+    gradient = torch.func.grad(lambda x: (run(x) * arriving).sum())(x)
+    assert tangent.any()
+    assert_close((tangent * arriving).sum(), (gradient * direction).sum())
 
 
 @pytest.mark.parametrize("layer", [PMA(C, 2, FORM), ISAB(C, C, 3, FORM)], ids=["seeds", "points"])

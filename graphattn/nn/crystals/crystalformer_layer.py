@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphattn.dropout import kept_factor
 from graphattn.kernels.segment_reduce import segment_reduce
 from graphattn.nn.crystals.crystalformer_forms import IMAGE_SOFTMAX, CrystalformerForm
 from graphattn.nn.crystals.crystals import Crystals
@@ -45,8 +46,8 @@ class CrystalformerAttention(nn.Module):
 
     Raises:
         TypeError: If ``x`` is no floating-point tensor, or ``crystals`` no ``Crystals``.
-        ValueError: If ``heads`` does not divide ``channels``, a shape does not fit, or a crystal
-            has no volume or too many images.
+        ValueError: If ``heads`` does not divide ``channels``, ``dropout`` is no probability, a
+            shape does not fit, or a crystal has no volume or too many images.
 
     Source: Taniai et al., "Crystalformer: Infinitely Connected Attention for Periodic Structure
         Encoding", ICLR 2024; its code has a term of waves too, see ``WaveSpace``. The official sums
@@ -67,6 +68,7 @@ class CrystalformerAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         self.channels, self.heads, self.form, self.dropout = channels, heads, form, dropout
         self.lin_query, self.lin_key, self.lin_value, self.lin_out = (
             xavier_linear(channels, channels) for _ in range(4)

@@ -5,8 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements, check_heads
+from graphattn.nn.graph_structure import check_one_set
 from graphattn.nn.sets.dot_product import attend, dot_product_attention
 
 
@@ -28,11 +30,7 @@ def edges_sharing_nodes(edges: Edges) -> Edges:
     """
     if not isinstance(edges, Edges):
         raise TypeError(f"edges must be a graphattn.Edges, got {type(edges).__name__}")
-    if edges.num_sources != edges.num_targets:
-        raise ValueError(
-            "edges must be among one set of nodes, got"
-            f" {edges.num_sources} sources and {edges.num_targets} targets"
-        )
+    check_one_set("edges", edges)
     size = edges.num_edges
     node = torch.cat([edges.source, edges.target])  # every edge is at two nodes
     order = node.argsort(stable=True)
@@ -70,7 +68,8 @@ class EdgeSetAttention(nn.Module):
 
     Raises:
         TypeError: If an input is no floating-point tensor, or ``structure`` no structure.
-        ValueError: If a shape does not fit, or ``heads`` does not divide ``channels``.
+        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``, or ``dropout``
+            is no probability.
 
     Source: Buterez et al., "An end-to-end attention-based approach for learning on graphs", Nature
         Communications 2025, and the official code. There the masks of its path without xformers
@@ -88,6 +87,7 @@ class EdgeSetAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         self.heads, self.dropout = heads, dropout
         self.lin_query = nn.Linear(query_channels, channels)
         self.lin_key = nn.Linear(key_channels, channels)

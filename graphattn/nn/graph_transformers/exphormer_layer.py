@@ -40,7 +40,8 @@ class ExphormerLayer(nn.Module):
 
     Raises:
         TypeError: If features are not floating point.
-        ValueError: If ``heads`` does not divide ``channels``, or a shape does not fit.
+        ValueError: If ``heads`` does not divide ``channels``, ``clamp`` is not above 0, or a shape
+            does not fit.
         IndexError: If ``edge_index`` names a node that is not there.
 
     Source: Shirzad et al., "Exphormer: Sparse Transformers for Graphs", ICML 2023, and the official

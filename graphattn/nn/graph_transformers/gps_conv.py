@@ -10,7 +10,7 @@ from torch_geometric.nn.attention import PerformerAttention
 
 from graphattn.blocks import Blocks
 from graphattn.dynamo import unseen
-from graphattn.nn.elements import check_elements
+from graphattn.nn.elements import check_elements, widened
 from graphattn.nn.feature_dropout import FeatureDropout, drop_features
 from graphattn.nn.sets.dot_product import dot_product_attention
 
@@ -52,14 +52,14 @@ class GPSConv(torch_geometric.nn.GPSConv):
     Shapes:
         - x: ``(N, channels)``
         - edge_index: whatever ``conv`` takes
-        - batch: graph of each node, ``(N,)``, int64, not falling; or the ``Blocks`` made from it,
-          which several layers can share; None for a single graph
+        - batch: graph of each node, ``(N,)``, int64 or int32, not falling; or the ``Blocks`` made
+          from it, which several layers can share; None for a single graph
         - output: ``(N, channels)``, and the edges if ``conv`` returns them; further arguments, such
-          as ``edge_attr``, go to ``conv``
+          as ``edge_attr``, go to ``conv``. No nodes give no rows, and leave norms as they are.
 
     Raises:
-        TypeError: If ``x`` is no floating-point tensor, ``batch`` not int64, or ``conv`` returns
-            something else.
+        TypeError: If ``x`` is no floating-point tensor, ``batch`` of another type, or ``conv``
+            returns something else.
         ValueError: If a shape does not fit, ``batch`` is not sorted, or ``attn_type`` is unknown.
 
     Source: Rampášek et al., "Recipe for a General, Powerful, Scalable Graph Transformer", NeurIPS
@@ -142,7 +142,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         return self._normed(norm, out + x, graph_of)
 
     def _normed(self, norm: nn.Module | None, x: Tensor, graph_of: Tensor | None) -> Tensor:
-        if norm is None:
+        if norm is None or x.shape[0] == 0:  # statistics of nothing would be NaN, and kept
             return x
         normed: Tensor = norm(x) if graph_of is None else norm(x, batch=graph_of)
         return normed
@@ -188,13 +188,17 @@ def _extended(
     blocks: Blocks, key: Tensor, value: Tensor, more_key: Any, more_value: Any
 ) -> tuple[Blocks, Tensor, Tensor]:
     """One more key and value, ``(1, 1, channels)``, behind those of every set."""
-    sizes = blocks.source_sizes
+    every = torch.arange(blocks.num_sets + 1, device=blocks.device)
+    ptr = blocks.source_ptr + every
+    shift = every[:-1].repeat_interleave(blocks.source_ptr.diff(), output_size=len(key))
+    place, place_of_more = torch.arange(len(key), device=key.device) + shift, ptr[1:] - 1
     key, value = (
-        torch.cat([row for own in x.split(sizes) for row in (own, more[0])])
+        x.new_zeros(len(x) + blocks.num_sets, x.shape[1])
+        .index_copy(0, place, x)
+        .index_copy(0, place_of_more, more[0].to(x.dtype).expand(blocks.num_sets, -1))
         for x, more in ((key, more_key), (value, more_value))
     )
-    every = torch.arange(blocks.num_sets + 1, device=blocks.device)
-    return Blocks.from_ptr(blocks.target_ptr, blocks.source_ptr + every), key, value
+    return Blocks.from_ptr(blocks.target_ptr, ptr), key, value
 
 
 def performer_attention(attention: PerformerAttention, x: Tensor, blocks: Blocks) -> Tensor:
@@ -226,13 +230,13 @@ def _sets(x: Tensor, batch: Tensor | Blocks | None) -> Blocks:
         return batch
     if batch is None:
         return Blocks.from_ptr(torch.tensor([0, x.shape[0]], device=x.device))
-    return Blocks.from_batch(batch)
+    return Blocks.from_batch(widened(batch))
 
 
 @unseen
 def _graph_of(batch: Tensor | Blocks | None) -> Tensor | None:
     """The graph of each node."""
     if not isinstance(batch, Blocks):
-        return batch
+        return None if batch is None else widened(batch)
     every = torch.arange(batch.num_sets, device=batch.device)
     return every.repeat_interleave(batch.target_ptr.diff(), output_size=batch.num_targets)

@@ -8,6 +8,7 @@ from graphattn.attention import EdgeAttention
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements, check_heads
+from graphattn.nn.graph_structure import check_one_set
 from graphattn.normalizers import ClampedSoftmax, Softmax
 
 # What the official code adds to the sum of weights, where edges have features.
@@ -55,7 +56,8 @@ class GraphTransformerAttention(nn.Module):
 
     Raises:
         TypeError: If features are not floating point, or ``edges`` no ``Edges``.
-        ValueError: If ``heads`` does not divide ``channels``, or a shape does not fit.
+        ValueError: If ``heads`` does not divide ``channels``, ``clamp`` is not above 0, or a shape
+            does not fit.
 
     Source: Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs", AAAI workshop
         2021, and the official code: ``clamp=5.0``, and with edge features ``1e-6`` more than the
@@ -74,6 +76,8 @@ class GraphTransformerAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        if clamp is not None and not clamp > 0:
+            raise ValueError(f"clamp must be above 0, or None, got {clamp}")
         if return_edges and edge_dim is None:
             raise ValueError("return_edges needs edge features: edge_dim must be given")
         self.channels, self.heads, self.edge_dim = channels, heads, edge_dim
@@ -112,6 +116,7 @@ class GraphTransformerAttention(nn.Module):
         """Raises what the class says; layers call it first."""
         if not isinstance(edges, Edges | EdgeList):
             raise TypeError(f"edges must be a graphattn.Edges, got {type(edges).__name__}")
+        check_one_set("edges", edges)
         check_elements("x", x, edges.num_targets, self.channels)
         if self.edge_dim is None and edge_attr is not None:
             raise ValueError("edge_attr was given, but the layer was made without edge features")

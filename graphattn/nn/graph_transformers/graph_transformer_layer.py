@@ -45,7 +45,8 @@ class GraphTransformerLayer(nn.Module):
 
     Raises:
         TypeError: If features are not floating point.
-        ValueError: If ``heads`` does not divide ``channels``, or a shape does not fit.
+        ValueError: If ``heads`` does not divide ``channels``, ``clamp`` is not above 0, or a shape
+            does not fit.
         IndexError: If ``edge_index`` names a node that is not there.
 
     Source: Dwivedi and Bresson, "A Generalization of Transformer Networks to Graphs", AAAI workshop

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.nn.elements import check_elements, check_floating, check_heads, check_sets
 from graphattn.nn.graph_transformers.graphormer_bias import is_token
 from graphattn.nn.latents.residual_blocks import prenorm_perceptron
@@ -78,7 +79,8 @@ class GraphormerAttention(nn.Module):
 
     Raises:
         TypeError: If an input is no floating-point tensor, or ``blocks`` no ``Blocks``.
-        ValueError: If a shape does not fit, or ``heads`` does not divide ``channels``.
+        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``, or ``dropout``
+            is no probability.
 
     Source: see ``GraphormerBias``.
     """
@@ -86,6 +88,7 @@ class GraphormerAttention(nn.Module):
     def __init__(self, channels: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         self.channels, self.heads, self.dropout = channels, heads, dropout
         self.lin_query = nn.Linear(channels, channels)
         self.lin_key = nn.Linear(channels, channels)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.attention import EdgeAttention
+from graphattn.dropout import kept_factor
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
 from graphattn.nn.elements import check_elements, check_heads
@@ -83,7 +84,8 @@ class GRITLayer(nn.Module):
 
     Raises:
         TypeError: If features are not floating point.
-        ValueError: If ``heads`` does not divide ``channels``, or a shape does not fit.
+        ValueError: If ``heads`` does not divide ``channels``, ``clamp`` is not above 0, ``dropout``
+            is no probability, or a shape does not fit.
         IndexError: If ``edge_index`` names a node that is not there.
 
     Source: Ma et al., "Graph Inductive Biases in Transformers without Message Passing", ICML 2023,
@@ -101,6 +103,9 @@ class GRITLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        if not clamp > 0:
+            raise ValueError(f"clamp must be above 0, got {clamp}")
+        kept_factor(dropout)  # refuses what is no probability
         width = channels // heads
         self.channels, self.heads, self.clamp, self.dropout = channels, heads, clamp, dropout
         self.lin_query = nn.Linear(channels, channels)

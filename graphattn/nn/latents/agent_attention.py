@@ -6,7 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
-from graphattn.nn.elements import check_sets
+from graphattn.dropout import kept_factor
+from graphattn.dynamo import unseen
+from graphattn.nn.elements import (
+    check_elements,
+    check_floating,
+    check_own_keys,
+    check_rows,
+    check_sets,
+)
 from graphattn.nn.sets.dot_product import dot_product_attention
 
 
@@ -22,16 +30,25 @@ def cluster_means(x: Tensor, cluster: Tensor, num_clusters: int) -> Tensor:
         ``(num_clusters, ...)``; zeros for a cluster without rows.
 
     Raises:
-        TypeError: If ``cluster`` is not int64.
-        ValueError: If there is not one cluster for each row.
+        TypeError: If ``x`` is no floating-point tensor, or ``cluster`` no int64 one.
+        ValueError: If there is not one cluster for each row, or one is not there.
     """
-    if cluster.dtype != torch.int64:
-        raise TypeError(f"cluster must be int64, got {cluster.dtype}")
-    if cluster.shape != x.shape[:1]:
-        raise ValueError(f"cluster must be ({x.shape[0]},), got {tuple(cluster.shape)}")
+    check_floating("x", x)
+    check_rows("cluster", cluster, x.shape[0])
+    _check_range(cluster, num_clusters)
     total = x.new_zeros(num_clusters, *x.shape[1:]).index_add(0, cluster, x)
     size = x.new_zeros(num_clusters).index_add(0, cluster, x.new_ones(x.shape[0]))
     return total / size.clamp(min=1).view(-1, *[1] * (x.ndim - 1))
+
+
+@unseen  # which waits for the values
+def _check_range(cluster: Tensor, num_clusters: int) -> None:
+    if not cluster.numel():
+        return
+    least, most = torch.stack([cluster.amin(), cluster.amax()]).tolist()
+    if not 0 <= least <= most < num_clusters:
+        expected = f"[0, num_clusters = {num_clusters})"
+        raise ValueError(f"cluster must lie in {expected}, got {least} to {most}")
 
 
 class AgentAttention(nn.Module):
@@ -61,7 +78,8 @@ class AgentAttention(nn.Module):
 
     Raises:
         TypeError: If ``blocks`` is no ``Blocks``, or a dtype does not fit.
-        ValueError: If ``heads`` does not divide ``channels``, or a shape does not fit.
+        ValueError: If ``heads`` does not divide ``channels``, ``dropout`` is no probability, a
+            shape does not fit, or an agent is of another set.
 
     Source: Han et al., "Agent Attention: On the Integration of Softmax and Linear Attention",
         ECCV 2024. There the clusters are the cells of a coarse grid, ``local`` a depthwise
@@ -72,6 +90,7 @@ class AgentAttention(nn.Module):
         super().__init__()
         if heads < 1 or channels % heads:
             raise ValueError(f"heads must divide channels, got {heads} and {channels}")
+        kept_factor(dropout)  # refuses what is no probability
         self.channels, self.heads, self.dropout = channels, heads, dropout
         self.lin_qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.lin_out = nn.Linear(channels, channels)
@@ -85,15 +104,15 @@ class AgentAttention(nn.Module):
     ) -> Tensor:
         """Attends; see the class for shapes."""
         check_sets(blocks)
-        if x.shape != (blocks.num_sources, self.channels):
-            expected = f"({blocks.num_sources}, {self.channels})"
-            raise ValueError(f"x must be {expected}, got {tuple(x.shape)}")
+        check_elements("x", x, blocks.num_sources, self.channels)
+        elements = blocks.transposed()
+        check_own_keys("cluster", cluster, elements)
         qkv = self.lin_qkv(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.unbind(1)  # (N, H, C)
         agent = cluster_means(query, cluster, blocks.num_targets)
         dropout = self.dropout if self.training else 0.0
         read = dot_product_attention(blocks, agent, key, value, dropout)
-        out = dot_product_attention(blocks.transposed(), query, agent, read, dropout).flatten(1)
+        out = dot_product_attention(elements, query, agent, read, dropout).flatten(1)
         if local is not None:
             out = out + local(value.flatten(1))
         projected: Tensor = self.lin_out(out)

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.edges import Edges
-from graphattn.nn.elements import check_sets
+from graphattn.nn.elements import check_floating, check_sets
+from graphattn.nn.latents.residual_blocks import CrossAttentionBlock, SelfAttentionBlock
 from graphattn.nn.latents.seeds import Seeds
 
 
@@ -46,7 +47,8 @@ class LatentLayer(nn.Module):
         - output: latents and elements, as they came; a latent of an empty set reads nothing
 
     Raises:
-        TypeError: If ``blocks`` is no ``Blocks``, or ``pairs`` no ``Edges``.
+        TypeError: If elements or latents are no floating-point tensor, ``blocks`` no ``Blocks``, or
+            ``pairs`` no ``Edges``.
         ValueError: If there is no block, or neither seeds nor latents, or a shape does not fit.
     """
 
@@ -79,11 +81,15 @@ class LatentLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Reads, computes, writes; see the class for shapes."""
         check_sets(blocks)
+        check_floating("x", x)
         if x.ndim != 2 or x.shape[0] != blocks.num_sources:
             raise ValueError(f"x must be ({blocks.num_sources}, channels), got {tuple(x.shape)}")
         latents, of_latents = self._started(x, blocks, latents)
         structure = of_latents if pairs is None else _checked(pairs, of_latents)
         own, back = Blocks.from_ptr(of_latents.target_ptr), of_latents.transposed()
+        _check_widths(self.read, latents, x, structure, ("latents", "x"))
+        _check_widths(self.compute, latents, latents, own, ("latents", "latents"))
+        _check_widths(self.write, x, latents, back, ("x", "latents"))
         for _ in range(self.steps):
             for block in self.read:
                 latents = block(latents, x, structure, latent_position, position)
@@ -100,10 +106,24 @@ class LatentLayer(nn.Module):
             return made, blocks.transposed().seeds(self.seeds.count)
         if latents is None:
             raise ValueError("latents must be given to a layer without seeds, got None")
+        check_floating("latents", latents)
         if latents.ndim != 2 or latents.shape[0] != blocks.num_targets:
             expected = f"({blocks.num_targets}, latent_channels), one for each query of blocks"
             raise ValueError(f"latents must be {expected}, got {tuple(latents.shape)}")
         return latents, blocks
+
+
+def _check_widths(
+    blocks: nn.ModuleList,
+    query: Tensor,
+    key: Tensor,
+    structure: Blocks | Edges,
+    names: tuple[str, str],
+) -> None:
+    """Has blocks of attention check what they will get, which they would name in their own way."""
+    for block in blocks:
+        if isinstance(block, CrossAttentionBlock | SelfAttentionBlock):
+            block.attention.check(query, key, structure, names)
 
 
 def _checked(pairs: Edges, blocks: Blocks) -> Edges:

@@ -157,7 +157,7 @@ class CrossAttentionBlock(nn.Module):
         y_position: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, with what is added to them."""
-        self.attention.check(x, y, structure)
+        self.attention.check(x, y, structure, names=("x", "y"))
         query, key = self.query_norm(x), self.key_norm(y)
         value = key if self.value_norm is None else self.value_norm(y)
         return _placed(query, x_position), _placed(key, y_position), value
@@ -213,7 +213,7 @@ class SelfAttentionBlock(nn.Module):
         self, x: Tensor, structure: Blocks | Edges, position: Tensor | None = None
     ) -> Tensor:
         """Attends; see the class for shapes."""
-        self.attention.check(x, x, structure)
+        self.attention.check(x, x, structure, names=("x", "x"))
         value = self.norm(x)
         placed = _placed(value, position)
         out: Tensor = self.after(x + self.attention(placed, placed, value, structure))

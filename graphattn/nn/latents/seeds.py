@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce import segment_reduce
+from graphattn.nn.elements import check_elements, check_sets
 from graphattn.nn.latents.residual_blocks import prenorm_perceptron
 
 
@@ -89,6 +90,7 @@ class PooledSeeds(Seeds):
         - output: ``(S * count, channels)``, set by set; the mean of an empty set is zero
 
     Raises:
+        TypeError: If ``x`` is no floating-point tensor, or ``blocks`` no ``Blocks``.
         ValueError: If latents of a step before are given, or a shape does not fit.
     """
 
@@ -99,6 +101,8 @@ class PooledSeeds(Seeds):
 
     def forward(self, x: Tensor, blocks: Blocks, previous: Tensor | None = None) -> Tensor:
         """The seeds of every set; see the class for shapes."""
+        check_sets(blocks)
+        check_elements("x", x, blocks.num_sources, self.lin.in_features)
         mean = self.lin(segment_reduce(x, blocks.source_ptr, "mean"))  # (S, channels)
         learned: Tensor = self.learned(x, blocks, previous)
         return learned + mean.repeat_interleave(self.count, dim=0)

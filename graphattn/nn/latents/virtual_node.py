@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce import segment_reduce
+from graphattn.nn.elements import check_elements, check_sets
 from graphattn.nn.latents.latent import LatentLayer
 from graphattn.nn.latents.seeds import LearnedSeeds
 
@@ -62,7 +63,7 @@ class VirtualNode(LatentLayer):
         nothing, since a sum has no queries and keys.
 
     Raises:
-        TypeError: If pairs are given.
+        TypeError: If an input is no floating-point tensor, or pairs are given.
         ValueError: If there is not one latent for each graph, or a shape does not fit.
 
     Source: Cai et al., "On the Connection Between MPNN and Graph Transformer", ICML 2023; widths
@@ -74,6 +75,17 @@ class VirtualNode(LatentLayer):
     ) -> None:
         network = _perceptron(channels) if network is None else network
         super().__init__(read=[SummedElements(network, residual)], write=[AddedToElements()])
+        self.channels = channels
+
+    def forward(
+        self, x: Tensor, blocks: Blocks, latents: Tensor | None = None, **others: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Sums and adds; see the class for shapes."""
+        check_sets(blocks)
+        check_elements("x", x, blocks.num_sources, self.channels)
+        if latents is not None:
+            check_elements("latents", latents, blocks.num_targets, self.channels)
+        return super().forward(x, blocks, latents, **others)
 
     @staticmethod
     def start(channels: int) -> LatentLayer:

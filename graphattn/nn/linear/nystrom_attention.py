@@ -8,6 +8,7 @@ from torch import Tensor
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce.op import segment_reduce
 from graphattn.kernels.segment_softmax.op import segment_softmax
+from graphattn.nn.elements import check_rows
 from graphattn.nn.latents.agent_attention import cluster_means
 from graphattn.nn.linear.linear_attention import LinearSetAttention, in_float32
 from graphattn.nn.linear.set_products import SetTiles
@@ -39,6 +40,7 @@ class NystromAttention(LinearSetAttention):
         - source_cluster: that of each key, ``(M,)``; ``cluster`` if None
 
     Raises:
+        TypeError: If a cluster is not int64.
         ValueError: If ``num_landmarks`` or ``iterations`` is not positive.
 
     Source: Xiong et al., "Nyströmformer: A Nyström-Based Algorithm for Approximating
@@ -168,8 +170,7 @@ class NystromAttention(LinearSetAttention):
     def _global(self, cluster: Tensor, ptr: Tensor) -> Tensor:
         """Clusters of all sets, numbered one set after another."""
         num_rows = int(ptr[-1])
-        if cluster.shape != (num_rows,):
-            raise ValueError(f"cluster must be ({num_rows},), got {tuple(cluster.shape)}")
+        check_rows("cluster", cluster, num_rows)
         if num_rows and not 0 <= int(cluster.min()) <= int(cluster.max()) < self.num_landmarks:
             raise ValueError(
                 f"cluster must lie in [0, num_landmarks = {self.num_landmarks}), got"

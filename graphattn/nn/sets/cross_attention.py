@@ -92,12 +92,18 @@ class CrossAttention(nn.Module):
         attended: Tensor = self.lin_out(out.flatten(1))
         return attended
 
-    def check(self, query: Tensor, key: Tensor, structure: Blocks | Edges) -> None:
-        """Raises what the class says; blocks call it before their norms."""
+    def check(
+        self,
+        query: Tensor,
+        key: Tensor,
+        structure: Blocks | Edges,
+        names: tuple[str, str] = ("query", "key"),
+    ) -> None:
+        """Raises what the class says, by the caller's names; blocks call it before their norms."""
         if not isinstance(structure, Blocks | Edges):
             raise TypeError(f"structure must be Blocks or Edges, got {type(structure).__name__}")
-        check_elements("query", query, structure.num_targets, self.lin_query.in_features)
-        check_elements("key", key, structure.num_sources, self.lin_key.in_features)
+        check_elements(names[0], query, structure.num_targets, self.lin_query.in_features)
+        check_elements(names[1], key, structure.num_sources, self.lin_key.in_features)
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # (N, H, C)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.nn.elements import check_elements, check_heads, check_sets
 
 
@@ -40,7 +41,8 @@ class DistanceAttention(nn.Module):
 
     Raises:
         TypeError: If ``x`` is no floating-point tensor, or ``blocks`` no ``Blocks``.
-        ValueError: If a shape does not fit, or ``heads`` does not divide ``channels``.
+        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``, or ``dropout``
+            is no probability.
 
     Source: the L2 score of Kim, Papamakarios and Mnih, "The Lipschitz Constant of Self-Attention",
         ICML 2021. Values are free, as in dot-product attention; there they are tied to the queries
@@ -52,6 +54,7 @@ class DistanceAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         self.channels, self.heads, self.dropout = channels, heads, dropout
         self.query = nn.Linear(channels, channels, bias=False)
         self.key = self.query if share_weights else nn.Linear(channels, channels, bias=False)

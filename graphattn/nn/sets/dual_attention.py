@@ -116,6 +116,8 @@ class RelationalAttention(nn.Module):
         if head_channels is None:
             check_heads(channels, heads)
             head_channels = channels // heads
+        if heads < 1:
+            raise ValueError(f"heads must be positive, got {heads}")
         self.channels, self.heads, self.relations = channels, heads, relations
         self.key_value_heads = heads if key_value_heads is None else key_value_heads
         if self.key_value_heads < 1 or heads % self.key_value_heads:
@@ -183,8 +185,8 @@ class DualAttention(nn.Module):
 
     Args:
         channels: Width of the elements; all heads together divide it.
-        heads: Number of heads that read features.
-        relational_heads: Number of heads that read relations.
+        heads: Number of heads that read features, 1 or more.
+        relational_heads: Number of heads that read relations, 1 or more.
         num_relations: Number of relations; divides the width of the relational heads.
         symmetric: Whether relations map both elements alike.
         activation: Function of every relation; none if left out.
@@ -197,7 +199,8 @@ class DualAttention(nn.Module):
 
     Raises:
         TypeError: If an input is no floating-point tensor, or ``edges`` no structure.
-        ValueError: If a shape does not fit, or a number does not divide.
+        ValueError: If a shape does not fit, a number does not divide, or there is no head of a
+            kind.
 
     Source: see ``RelationalAttention``.
     """
@@ -212,6 +215,10 @@ class DualAttention(nn.Module):
         activation: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if heads < 1 or relational_heads < 1:
+            raise ValueError(
+                f"heads and relational_heads must be positive, got {heads} and {relational_heads}"
+            )
         check_heads(channels, heads + relational_heads)
         head_channels = channels // (heads + relational_heads)
         related = relational_heads * head_channels

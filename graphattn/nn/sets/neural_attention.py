@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.nn.elements import check_elements, check_heads, check_sets
 
 
@@ -54,8 +55,8 @@ class NeuralAttention(nn.Module):
 
     Raises:
         TypeError: If ``x`` is no floating-point tensor, or ``blocks`` no ``Blocks``.
-        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``, or
-            ``projection_channels`` is not even and positive.
+        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``,
+            ``projection_channels`` is not even and positive, or ``dropout`` is no probability.
 
     Source: DiGiugno and Mahmood, "Neural Attention: A Novel Mechanism for Enhanced Expressive Power
         in Transformer Models", 2025, and the authors' code. The bias after ``w_3``, which a softmax
@@ -67,6 +68,7 @@ class NeuralAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         if projection_channels < 2 or projection_channels % 2:
             raise ValueError(
                 f"projection_channels must be even and positive, got {projection_channels}"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce import segment_reduce
-from graphattn.nn.elements import check_elements, check_sets
+from graphattn.nn.elements import check_elements, check_own_keys, check_sets
 
 
 def score(query: Tensor, key: Tensor, attention: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -89,11 +89,14 @@ class PointerAttention(nn.Module):
         check_sets(blocks)
         check_elements("query", query, blocks.num_targets, self.query_channels)
         check_elements("key", key, blocks.num_sources, self.key_channels)
-        if allowed is not None and allowed.shape != (blocks.num_edges,):
-            raise ValueError(
-                f"allowed must be ({blocks.num_edges},), one for each pair,"
-                f" got {tuple(allowed.shape)}"
-            )
+        if allowed is not None:
+            if not isinstance(allowed, Tensor):
+                raise TypeError(f"allowed must be a tensor, got {type(allowed).__name__}")
+            if allowed.shape != (blocks.num_edges,):
+                raise ValueError(
+                    f"allowed must be ({blocks.num_edges},), one for each pair,"
+                    f" got {tuple(allowed.shape)}"
+                )
         glimpse, logits = attend(
             blocks,
             query=self.query(query).unsqueeze(1),
@@ -139,19 +142,6 @@ def chosen(log_probability: Tensor, choices: Tensor, blocks: Blocks) -> Tensor:
     if log_probability.shape != (blocks.num_edges,):
         got = tuple(log_probability.shape)
         raise ValueError(f"log_probability must be ({blocks.num_edges},), got {got}")
-    check_choices(choices, blocks)
+    check_own_keys("choices", choices, blocks)
     rows = blocks.by_target
     return log_probability[rows.ptr[:-1] + choices - rows.neighbor]
-
-
-def check_choices(choices: Tensor, blocks: Blocks) -> None:
-    """Refuses choices that are not one element of its own set for each query."""
-    if not isinstance(choices, Tensor) or choices.dtype != torch.int64:
-        got = choices.dtype if isinstance(choices, Tensor) else type(choices).__name__
-        raise TypeError(f"choices must be an int64 tensor, got {got}")
-    if choices.shape != (blocks.num_targets,):
-        raise ValueError(f"choices must be ({blocks.num_targets},), got {tuple(choices.shape)}")
-    rows = blocks.by_target
-    place = choices - rows.neighbor
-    if bool(((place < 0) | (place >= rows.ptr.diff())).any()):
-        raise ValueError("choices must be rows of elements in the set of the query")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
+from graphattn.dropout import kept_factor
 from graphattn.nn.elements import check_elements, check_heads, check_sets
 from graphattn.nn.sets.dot_product import dot_product_attention
 
@@ -32,7 +33,8 @@ class PositionalAttention(nn.Module):
 
     Raises:
         TypeError: If an input is no floating-point tensor, or ``blocks`` no ``Blocks``.
-        ValueError: If a shape does not fit, or ``heads`` does not divide ``channels``.
+        ValueError: If a shape does not fit, ``heads`` does not divide ``channels``, or ``dropout``
+            is no probability.
 
     Source: Back De Luca et al., "Positional Attention: Expressivity and Learnability of Algorithmic
         Computation", ICML 2025, and the authors' code, where heads do not divide the width of
@@ -44,6 +46,7 @@ class PositionalAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(channels, heads)
+        kept_factor(dropout)  # refuses what is no probability
         self.channels, self.position_channels = channels, position_channels
         self.heads, self.dropout = heads, dropout
         self.qk_proj = nn.Linear(position_channels, heads * 2 * position_channels)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
+from graphattn.nn.elements import check_dense_or_sets, check_floating
 from graphattn.nn.sets.dot_product import dot_product_attention
 
 
@@ -35,6 +36,8 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         - output: that of ``x``
 
     Raises:
+        TypeError: If an element is no floating-point tensor, a mask not bool, or ``blocks`` no
+            ``Blocks``.
         ValueError: If masks are given with ``blocks``, or a shape does not fit.
 
     Source: Lee et al., "Set Transformer", ICML 2019, as in PyTorch Geometric 2.8. The authors' code
@@ -51,11 +54,26 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         blocks: Blocks | None = None,
     ) -> Tensor:
         """Attends; see the class for shapes."""
-        if blocks is None:
-            return self._dense(x, y, x_mask, y_mask)
-        if x_mask is not None or y_mask is not None:
-            raise ValueError("x_mask and y_mask must be None with blocks, which say what is there")
-        return self._finished(x + self._attended(x, y, blocks))
+        if blocks is not None:
+            if x_mask is not None or y_mask is not None:
+                raise ValueError(
+                    "x_mask and y_mask must be None with blocks, which say what is there"
+                )
+            check_dense_or_sets("x", x, self.channels, blocks)
+            check_dense_or_sets("y", y, self.channels, blocks, are_keys=True)
+            return self._finished(x + self._attended(x, y, blocks))
+        for name, elements, mask in (("x", x, x_mask), ("y", y, y_mask)):
+            check_floating(name, elements)
+            _check_mask(f"{name}_mask", mask, elements, blocks)
+            # PyTorch takes a set alone as well.
+            if elements.ndim not in (2, 3) or elements.shape[-1] != self.channels:
+                got = tuple(elements.shape)
+                raise ValueError(f"{name} must be (B, N, {self.channels}), got {got}")
+        if x.shape[:-2] != y.shape[:-2]:
+            raise ValueError(
+                f"x and y must be of as many sets, got {tuple(x.shape)} and {tuple(y.shape)}"
+            )
+        return self._dense(x, y, x_mask, y_mask)
 
     def _dense(self, x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None) -> Tensor:
         attention: Any = self.attn
@@ -64,7 +82,7 @@ class MultiheadAttentionBlock(pyg.MultiheadAttentionBlock):
         else:
             # Where nothing is there, all is looked at and then left out: a softmax over nothing
             # would be NaN.
-            is_empty = ~y_mask.any(dim=1, keepdim=True)  # (B, 1)
+            is_empty = ~y_mask.any(dim=-1, keepdim=True)  # (B, 1)
             looked_at, _ = attention(x, y, y, ~(y_mask | is_empty), need_weights=False)
             attended = attention.out_proj.bias.where(is_empty.unsqueeze(-1), looked_at)
         if x_mask is not None:
@@ -146,6 +164,10 @@ class SetAttentionBlock(pyg.SetAttentionBlock):
         self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
     ) -> Tensor:
         """Attends; see the class for shapes."""
+        check_floating("x", x)
+        _check_mask("mask", mask, x, blocks)
+        if blocks is not None:
+            check_dense_or_sets("x", x, self.mab.channels, blocks, are_keys=True)
         attended: Tensor = self.mab(x, x, mask, mask, blocks=blocks)
         return attended
 
@@ -191,6 +213,9 @@ class InducedSetAttentionBlock(pyg.InducedSetAttentionBlock):
         self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
     ) -> Tensor:
         """Attends; see the class for shapes."""
+        check_floating("x", x)
+        _check_mask("mask", mask, x, blocks)
+        check_dense_or_sets("x", x, self.ind.shape[2], blocks)
         if blocks is None:
             dense: Tensor = super().forward(x, mask)
             return dense
@@ -240,9 +265,26 @@ class PoolingByMultiheadAttention(pyg.PoolingByMultiheadAttention):
         self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
     ) -> Tensor:
         """Pools; see the class for shapes."""
+        check_floating("x", x)
+        _check_mask("mask", mask, x, blocks)
+        check_dense_or_sets("x", x, self.seed.shape[2], blocks)
         if blocks is None:
             dense: Tensor = super().forward(x, mask)
             return dense
         count = self.seed.shape[1]
         pooled = self.mab.of_seeds(self.seed[0], self.lin(x).relu(), blocks.seeds(count))
         return pooled.unflatten(0, (-1, count))
+
+
+def _check_mask(name: str, mask: Tensor | None, x: Tensor, blocks: Blocks | None) -> None:
+    """Refuses a mask that does not say of each element of a dense batch whether it is there."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        hint = ": give sets by the keyword blocks" if isinstance(mask, Blocks) else ""
+        raise TypeError(f"{name} must be a bool tensor, got {got}{hint}")
+    if blocks is not None:
+        raise ValueError(f"{name} must be None with blocks, which say what is there")
+    if mask.shape != x.shape[:-1]:
+        raise ValueError(f"{name} must be {tuple(x.shape[:-1])}, got {tuple(mask.shape)}")

@@ -4,6 +4,7 @@ import torch_geometric.nn.aggr as pyg
 from torch import Tensor, nn
 
 from graphattn.blocks import Blocks
+from graphattn.nn.elements import check_elements, check_rows, widened
 from graphattn.nn.sets.set_attention import PoolingByMultiheadAttention, SetAttentionBlock
 
 
@@ -24,10 +25,12 @@ class SetTransformerAggregation(pyg.SetTransformerAggregation):
 
     Shapes:
         - x: ``(N, channels)``
-        - index: set of each element, ``(N,)``, int64, not falling; or ``ptr``, ``(S + 1,)``
+        - index: set of each element, ``(N,)``, int64 or int32, not falling; or ``ptr``,
+          ``(S + 1,)``, int64
         - output: ``(S, num_seed_points * channels)``, or ``(S, channels)`` without ``concat``
 
     Raises:
+        TypeError: If ``x`` is no floating-point tensor, or ``index`` or ``ptr`` of another type.
         ValueError: If ``index`` falls, or a shape does not fit.
 
     Source: Buterez et al., "Graph Neural Networks with Adaptive Readouts", NeurIPS 2022; as in
@@ -46,8 +49,9 @@ class SetTransformerAggregation(pyg.SetTransformerAggregation):
         layer_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(channels, num_seed_points, 0, 0, heads, concat, layer_norm, dropout)
-        options = (heads, layer_norm, dropout)
+        pyg.Aggregation.__init__(self)  # the original's would draw parameters for blocks of its own
+        self.channels, self.num_seed_points, self.concat = channels, num_seed_points, concat
+        self.heads, self.layer_norm, self.dropout = options = heads, layer_norm, dropout
         self.encoders = nn.ModuleList(
             SetAttentionBlock(channels, *options) for _ in range(num_encoder_blocks)
         )
@@ -68,6 +72,7 @@ class SetTransformerAggregation(pyg.SetTransformerAggregation):
         """Aggregates; see the class for shapes."""
         if x.ndim != 2 or dim not in (-2, 0):
             raise ValueError(f"x must be (N, channels) with dim=-2, got {tuple(x.shape)}, {dim}")
+        check_elements("x", x, x.shape[0], self.channels)
         blocks = _blocks(x, index, ptr, dim_size)
         for encoder in self.encoders:
             x = encoder(x, blocks=blocks)
@@ -79,7 +84,14 @@ class SetTransformerAggregation(pyg.SetTransformerAggregation):
 
 def _blocks(x: Tensor, index: Tensor | None, ptr: Tensor | None, num_sets: int | None) -> Blocks:
     if ptr is not None:
-        return Blocks.from_ptr(ptr)
+        blocks = Blocks.from_ptr(ptr)
+        if blocks.num_targets != x.shape[0]:
+            raise ValueError(
+                f"ptr must end at the {x.shape[0]} rows of x, got {blocks.num_targets}"
+            )
+        return blocks
     if index is None:
         return Blocks.from_batch(x.new_zeros(x.shape[0]).long(), num_sets=num_sets or 1)
+    index = widened(index)
+    check_rows("index", index, x.shape[0])
     return Blocks.from_batch(index, num_sets=num_sets)
