@@ -245,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     parser.add_argument("--encoding", choices=["none", *ENCODINGS], help="default: of the model")
     parser.add_argument("--channels", type=int, help="width (default: of the model)")
     parser.add_argument("--dropout", type=float, help="default: of the model")
+    parser.add_argument("--reduce", choices=["mean", "sum"], help="atoms (default: of the model)")
     parser.add_argument("--learning-rate", type=float, help="default: of the model")
     parser.add_argument("--batch-size", type=int, help="molecules (default: 32)")
     parser.add_argument("--max-epochs", type=int, help="default: of the model")
@@ -256,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     given = parser.parse_args(arguments)
 
     make, recipe = MODELS[given.model]
-    names = ("encoding", "channels", "dropout", "learning_rate", "batch_size", "max_epochs")
+    names = set(asdict(recipe)) & set(vars(given))
     chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
     recipe = replace(recipe, **chosen)
     data = ogb_molecules(given.dataset)
