@@ -76,16 +76,19 @@ class Blocks:
 
         Raises:
             TypeError: If one is not int64.
-            ValueError: If one is no vector, is not sorted, or has a set outside of 0 to ``S - 1``.
+            ValueError: If one is no vector, is not sorted, or has a set outside of 0 to ``S - 1``,
+                or ``num_sets`` is negative.
         """
+        if num_sets is not None and operator.index(num_sets) < 0:
+            raise ValueError(f"num_sets must not be negative, got {num_sets}")
         given = {"batch": batch} | ({} if source_batch is None else {"source_batch": source_batch})
         last = max([_last_set(name, x) for name, x in given.items()])
         if num_sets is None:
             num_sets = last + 1
-        elif last >= operator.index(num_sets):
+        elif last >= num_sets:
             raise ValueError(f"batch must lie in [0, num_sets = {num_sets}), got {last}")
         borders = torch.arange(num_sets + 1, device=batch.device)
-        return cls.from_ptr(*(torch.searchsorted(x, borders) for x in given.values()))
+        return cls.from_ptr(*(torch.searchsorted(x.contiguous(), borders) for x in given.values()))
 
     @property
     def num_sets(self) -> int:

@@ -6,20 +6,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from graphattn import streamed
 from graphattn.blocks import Blocks, as_edges
 from graphattn.definition import Definition, normalized
 from graphattn.dropout import draw_dropout, drop_weights, masked, shown_mask
-from graphattn.dynamo import constant
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
+from graphattn.kernels.cpp.fallback import is_transformed as is_transformed
 from graphattn.kernels.edge_attention.op import edge_attention
 from graphattn.kernels.edge_attention.plan import SINK, Backend, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture
 from graphattn.normalizers import FusedNormalizer, Normalizer, is_fused
-from graphattn.transforms import is_inside_transform
 
 OWN = "normalizer."  # what the names of a normalizer's inputs begin with
 _GIVEN_WEIGHTS = UserFunction.of(lambda weights: weights, "weights", OWN)
@@ -44,12 +42,6 @@ def suits(device: torch.device, inputs: Iterable[Any]) -> bool:
         and not is_transformed()
         and ((device.type == "cpu" and is_available()) or device.type == "cuda")
     )
-
-
-@constant
-def is_transformed() -> bool:
-    """Whether this runs inside ``torch.func``, such as vmap, or forward-mode differentiation."""
-    return is_inside_transform() or forward_ad._current_level >= 0
 
 
 class Compiled:

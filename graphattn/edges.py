@@ -222,6 +222,7 @@ class Edges:
             loops = kept.new_full(shape, 1.0 if fill_value is None else fill_value)
         return torch.cat([kept, loops])
 
+    @outside_transforms
     def to(self, device: torch.device | str) -> "Edges":
         """The same structure on another device; itself if it lies there."""
         device = torch.device(device)

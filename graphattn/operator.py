@@ -9,6 +9,10 @@ from torch import Tensor
 from graphattn.compiled import call_for
 from graphattn.dynamo import unseen
 from graphattn.edge_list import EdgeList
+from graphattn.kernels.cpp.fallback import (
+    must_be_plain,
+    refuse_forward_mode,
+)
 from graphattn.kernels.edge_attention import definition
 from graphattn.kernels.edge_attention.checks import (
     check_results,
@@ -59,7 +63,9 @@ def edge_attention(
 
     Raises:
         TypeError, ValueError, IndexError: If an input fits neither program nor structure.
+        NotImplementedError: Inside forward-mode differentiation.
     """
+    refuse_forward_mode()
     edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
     plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
     results = run_forward(plan, call, given)
@@ -187,7 +193,7 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     of_outputs = [arriving.get(name) for name in OUTPUTS]
     wanted = [position for position, needs in enumerate(ctx.needs_input_grad[0]) if needs]
     found: Sequence[Tensor | None]
-    if torch.is_grad_enabled():  # this pass is itself to be differentiated
+    if must_be_plain(*of_outputs):
         program, num_sources, num_targets, flow, self_loops, *how = ctx.rest
         edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
         _, call, given = _prepare(inputs, edges, keep, program, tuple(how))

@@ -1,6 +1,6 @@
 """Attention between all pairs of blocks a few queries at a time, made anew for the derivative."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from graphattn.blocks import Blocks
 from graphattn.dropout import drawn_mask, dropout_draw, masked
 from graphattn.edges import Edges
+from graphattn.kernels.cpp.fallback import is_transformed, must_be_plain
 from graphattn.normalizers import (
     AdaptiveEntmax,
     Entmax,
@@ -154,8 +155,11 @@ def stream(
 
     Returns:
         The results of all chunks, one after another. Where the derivative is differentiated again,
-        it is that of the whole, and as large.
+        it is that of the whole, and as large; so it is inside transforms.
     """
+    if is_transformed():
+        own = [roles.get(name, "shared") for name in tensors]
+        return tuple(_run_all(run, chunks(blocks, PAIRS), tensors, own))
     is_recorded = torch.is_grad_enabled()  # else chunks need no graphs either
     given = (x if is_recorded else x.detach() for x in tensors.values())
     found = _Stream.apply(run, blocks, tuple(tensors), roles, ends, *given)
@@ -191,8 +195,7 @@ class _Stream(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor | None) -> tuple[Any, ...]:
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad[5:]
-        # This pass is itself to be differentiated, or not.
-        make = _of_the_whole if torch.is_grad_enabled() else _chunk_by_chunk
+        make = _of_the_whole if must_be_plain(*arriving) else _chunk_by_chunk
         with ExitStack() as stack:
             for kind, settings in ctx.autocast.items():
                 stack.enter_context(torch.autocast(kind, **settings))
@@ -225,13 +228,22 @@ def _chunk_by_chunk(
 def _of_the_whole(
     ctx: Any, tensors: tuple[Tensor, ...], needs: tuple[bool, ...], arriving: tuple[Any, ...]
 ) -> list[Tensor | None]:
-    results = []
-    for chunk in chunks(ctx.blocks, ctx.pairs):
-        given = [x[chunk.rows(role)] for x, role in _both(tensors, ctx.roles)]
-        results.append(ctx.run(chunk, dict(zip(ctx.names, given, strict=True))))
-    parts = [torch.cat(own) for own in zip(*results, strict=True)]
-    found = iter(_gradients(parts, arriving, tensors, needs, create_graph=True))
+    is_recorded, given = torch.is_grad_enabled(), dict(zip(ctx.names, tensors, strict=True))
+    with torch.enable_grad():
+        parts = _run_all(ctx.run, chunks(ctx.blocks, ctx.pairs), given, ctx.roles)
+    found = iter(_gradients(parts, arriving, tensors, needs, create_graph=is_recorded))
     return [next(found) if is_needed else None for is_needed in needs]
+
+
+def _run_all(
+    run: Run, every: Iterable[Chunk], tensors: Mapping[str, Tensor], roles: list[str]
+) -> list[Tensor]:
+    """The results of all chunks in a graph that has all of them."""
+    results = []
+    for chunk in every:
+        given = [x[chunk.rows(role)] for x, role in _both(tensors.values(), roles)]
+        results.append(run(chunk, dict(zip(tensors, given, strict=True))))
+    return [torch.cat(own) for own in zip(*results, strict=True)]
 
 
 def _slices(

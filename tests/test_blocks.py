@@ -168,6 +168,8 @@ def test_batches_and_borders_give_the_same_structure() -> None:
     crossed = Blocks.from_batch(batch, torch.tensor([1, 2, 5]))
     assert (crossed.num_sets, crossed.num_sources, crossed.num_edges) == (6, 3, 3)
     assert Blocks.from_batch(batch[:0]).num_sets == 0
+    spread = torch.stack([batch, batch.flip(0)], 1)[:, 0]
+    assert Blocks.from_batch(spread).target_ptr.tolist() == [0, 2, 2, 5, 5, 6]
     assert repr(blocks) == "Blocks(6 sets, 6 queries, 6 keys, 14 pairs)"
     pairs = blocks.edges()
     assert isinstance(pairs, Edges)
@@ -189,6 +191,8 @@ def test_bad_borders_and_batches_are_named() -> None:
         Blocks.from_batch(torch.tensor([1, 0]))
     with pytest.raises(ValueError, match=r"batch must lie in \[0, num_sets = 2\), got 4"):
         Blocks.from_batch(torch.tensor([0, 4]), num_sets=2)
+    with pytest.raises(ValueError, match="num_sets must not be negative, got -3"):
+        Blocks.from_batch(ptr[:0], num_sets=-3)
     with pytest.raises(TypeError, match=r"batch must be an int64 tensor, got torch\.float32"):
         Blocks.from_batch(torch.tensor([0.0]))
     with pytest.raises(ValueError, match="query must have one row for each target, 4"):

@@ -1,4 +1,4 @@
-"""Structures made inside ``torch.func``, and kept after it."""
+"""Structures inside ``torch.func`` and inference mode, kept after it; gradients in batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.testing import assert_close
 
-from graphattn import Blocks, EdgeAttention, Edges
-from graphattn.nn import GATConv
+from graphattn import Blocks, EdgeAttention, Edges, segment_softmax
+from graphattn.nn import SAB, GATConv, PNAAttention
 
 
 def score(query: Tensor, key: Tensor) -> Tensor:
@@ -71,6 +72,77 @@ def test_a_layer_takes_an_edge_list_inside_transforms() -> None:
         return layer(x, torch.stack([path, path + 1])).square().sum()
 
     assert_close(torch.func.hessian(total)(x), torch.autograd.functional.hessian(total, x))
+
+
+@pytest.mark.parametrize("made_inside", [False, True], ids=["outside", "inside"])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_of_inference_mode_can_be_trained_with(name: str, made_inside: bool) -> None:
+    structure = STRUCTURES[name]()
+    with torch.inference_mode():
+        if made_inside:
+            structure = STRUCTURES[name]()
+        rows = structure.by_target, structure.by_source
+    logits = torch.randn(structure.num_edges, 2, requires_grad=True)
+    segment_softmax(logits, rows[0].ptr).square().sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.any()
+    kept = [own for group in (*rows, structure) for own in vars(group).values()]
+    tensors = [own for own in kept if isinstance(own, Tensor)]
+    assert len(tensors) > 6
+    assert not any(own.is_inference() for own in tensors)
+
+
+def test_grouped_sets_of_inference_mode_can_be_trained_with() -> None:
+    blocks = Blocks.from_ptr(torch.tensor([0, 40, 43, 83]))
+    layer, x = SAB(8, 8), torch.randn(83, 8)
+    with torch.inference_mode():
+        expected = layer(x, blocks=blocks)
+    result = layer(x, blocks=blocks)
+    result.sum().backward()
+    assert_close(result, expected.clone())
+
+
+def layers() -> dict[str, Callable[[Tensor], Tensor]]:
+    """Layers whose edges and sets are given, of nodes ``(5, 4)``."""
+    path = torch.stack([torch.arange(4), torch.arange(1, 5)])
+    convolution, blocks = GATConv(4, 3).double(), Blocks.from_ptr(PTR)
+    block, statistics = SAB(4, 4).double(), PNAAttention(4, 2).double()
+    return {
+        "GATConv": lambda x: convolution(x, path),
+        "SAB": lambda x: block(x, blocks=blocks),
+        "PNAAttention": lambda x: statistics(x, blocks),
+    }
+
+
+@pytest.mark.parametrize("name", layers())
+def test_gradients_come_in_batches_and_backward_passes_in_transforms(name: str) -> None:
+    run, x = layers()[name], torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    result = run(x)
+    arriving = torch.randn(2, *result.shape, dtype=torch.float64)
+
+    def gradients(arriving: Tensor, **options: Any) -> Tensor:
+        return torch.autograd.grad(result, x, arriving, retain_graph=True, **options)[0]
+
+    expected = torch.stack([gradients(own) for own in arriving])
+    assert_close(gradients(arriving, is_grads_batched=True), expected)
+    assert_close(gradients(arriving, is_grads_batched=True, create_graph=True), expected)
+    jacobian = torch.autograd.functional.jacobian(run, x)
+    assert_close(torch.autograd.functional.jacobian(run, x, vectorize=True), jacobian)
+    with forward_ad.dual_level():  # the backward pass is linear in what arrives
+        dual = gradients(forward_ad.make_dual(arriving[0], arriving[1]))
+        assert_close(forward_ad.unpack_dual(dual).tangent, expected[1])
+    if name != "PNAAttention":  # which makes messages anew in the backward pass, by kernels
+        assert_close(torch.vmap(gradients)(arriving), expected)
+
+
+def test_a_graph_of_operators_is_not_differentiated_forwards() -> None:
+    path = torch.stack([torch.arange(4), torch.arange(1, 5)])
+    layer, x = GATConv(4, 3).double(), torch.randn(5, 4, dtype=torch.float64)
+    graph = torch.export.export(layer, (x, path)).module()
+    assert_close(graph(x, path), layer(x, path))
+    torch.func.jvp(lambda x: layer(x, path), (x,), (x,))
+    with pytest.raises(NotImplementedError, match="has no forward derivative: call the module"):
+        torch.func.jvp(lambda x: graph(x, path), (x,), (x,))
 
 
 def test_mapped_indices_are_refused() -> None:

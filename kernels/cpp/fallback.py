@@ -58,6 +58,21 @@ def must_be_plain(*gradients: Tensor | None) -> bool:
     return is_seen or any(x is not None and is_wrapped(x) for x in gradients)
 
 
+def refuse_forward_mode() -> None:
+    """Refuses to run an operator inside forward-mode differentiation, which would find zero there.
+
+    None of ours does: this is for graphs that were made outside of it, by ``torch.export``.
+
+    Raises:
+        NotImplementedError: See above.
+    """
+    if forward_ad._current_level >= 0:
+        raise NotImplementedError(
+            "an operator of graphattn in a graph has no forward derivative: call the module that"
+            " the graph was made from, which then is plain PyTorch"
+        )
+
+
 def or_by_definition(
     operator: Callable[..., Any], definition: Callable[..., Any]
 ) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.kernels.cpp.fallback import must_be_plain
 from graphattn.kernels.edge_attention.passes import (
     differentiate_definition,
     run_backward,
@@ -59,7 +60,7 @@ class _EdgeAttention(torch.autograd.Function):
         inputs = dict(zip(names, tensors, strict=True))
         needs = ctx.needs_input_grad[4:]
         wanted = [name for name, is_needed in zip(names, needs, strict=True) if is_needed]
-        if torch.is_grad_enabled():  # this pass is itself to be differentiated
+        if must_be_plain(*arriving):
             gradients = differentiate_definition(call, inputs, wanted, arriving)
         else:
             gradients = run_backward(plan, call, inputs, wanted, left, arriving)

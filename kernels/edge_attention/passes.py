@@ -85,19 +85,22 @@ def differentiate_definition(
     wanted: Sequence[str],
     arriving: Sequence[Tensor | None],
 ) -> dict[str, Tensor]:
-    """As ``run_backward``, in plain PyTorch, which can be differentiated again."""
-    # Inputs may depend on one another, such as a logit on the features that it was made from; an
-    # alias of each cuts that path, which is not this operation's to differentiate.
-    inputs = {name: tensor.view_as(tensor) for name, tensor in inputs.items()}
-    results = call.definition(inputs, call.keep, call.scale)
+    """As ``run_backward``, in plain PyTorch, which can be differentiated again and transformed."""
+    is_recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Inputs may depend on one another, such as a logit on the features that it was made from;
+        # an alias of each cuts that path, which is not this operation's to differentiate.
+        inputs = {name: tensor.view_as(tensor) for name, tensor in inputs.items()}
+        results = call.definition(inputs, call.keep, call.scale)
     pairs = [
         (results[name], gradient)
         for name, gradient in zip(OUTPUTS, arriving, strict=True)
         if gradient is not None and results[name].requires_grad
     ]
     outputs, gradients = zip(*pairs, strict=True) if pairs else ((), ())
+    wanted_inputs = [inputs[name] for name in wanted]
     found = torch.autograd.grad(
-        outputs, [inputs[name] for name in wanted], gradients, create_graph=True, allow_unused=True
+        outputs, wanted_inputs, gradients, create_graph=is_recorded, allow_unused=True
     )
     return {name: grad for name, grad in zip(wanted, found, strict=True) if grad is not None}
 

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.cpp.compiler import is_available
+from graphattn.kernels.cpp.fallback import (
+    must_be_plain,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.entmax import cpu, reference
 from graphattn.kernels.segment_reduce.op import check_ptr
 from graphattn.kernels.triton.available import require_triton
@@ -39,10 +44,12 @@ def entmax(
         alpha: A number above one, or a tensor with one for each head, ``(H,)``, or for all, ``()``;
             gradients reach it.
         backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
-            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
+            elsewhere, inside ``torch.func`` and, with a warning, without a compiler;
+            ``"reference"`` is plain PyTorch.
 
     Returns:
-        Weights, ``(E, H)``, of the dtype of ``logits``; differentiable any number of times.
+        Weights, ``(E, H)``, of the dtype of ``logits``; differentiable any number of times, in
+        forward mode once.
 
     Raises:
         TypeError: If a tensor has another dtype than these, or ``alpha`` is neither number nor
@@ -52,6 +59,7 @@ def entmax(
         IndexError: If ``order`` does not hold each row once. On a GPU it and ``ptr`` are checked
             there, see ``segment_reduce.op.check_ptr``.
         ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
+        NotImplementedError: Inside two forward-mode derivatives.
 
     Source: Martins and Astudillo, "From Softmax to Sparsemax", ICML 2016; Peters, Niculae and
         Martins, "Sparse Sequence-to-Sequence Models", ACL 2019; gradient of alpha: Correia, Niculae
@@ -64,7 +72,7 @@ def entmax(
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     alphas = _one_for_each_head(alpha, wide)
     _check(wide, ptr, order, alphas)
-    run = reference.entmax if backend == "reference" else _entmax
+    run = reference.entmax if backend == "reference" else _weights
     weights: Tensor = run(wide, ptr, order, alphas)
     return weights.to(logits.dtype)
 
@@ -128,11 +136,13 @@ def _gradients(
 
 @torch.library.custom_op("graphattn::entmax", mutates_args=())
 def _entmax(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
+    refuse_forward_mode()
     return reference.entmax(logits, ptr, order, alpha)
 
 
 @_entmax.register_kernel("cpu")
 def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
+    refuse_forward_mode()
     _check(logits, ptr, order, alpha)
     run = cpu.entmax if is_available() else reference.entmax
     return run(logits, ptr, order, alpha)
@@ -140,6 +150,7 @@ def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
 
 @_entmax.register_kernel("cuda")
 def _(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
+    refuse_forward_mode()
     _check(logits, ptr, order, alpha)
     _check_rows_on_device(ptr, order)
     require_triton()
@@ -198,10 +209,10 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tenso
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
     weights, ptr, order, alpha = ctx.saved_tensors
     want_alpha = ctx.needs_input_grad[3]
-    # Where this pass is itself to be differentiated, it must be PyTorch's to see.
-    run = _gradients if torch.is_grad_enabled() else _entmax_backward
+    run = _gradients if must_be_plain() else _entmax_backward
     of_logits, of_alpha = run(grad, weights, ptr, order, alpha, want_alpha)
     return of_logits, None, None, of_alpha if want_alpha else None
 
 
 _entmax.register_autograd(_backward, setup_context=_save)
+_weights = or_by_definition(_entmax, reference.entmax)

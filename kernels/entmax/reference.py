@@ -1,18 +1,30 @@
 """Entmax over segments in plain PyTorch: the definition, and the derivative of all backends.
 
-Differentiable any number of times, on any device.
+Differentiable any number of times backwards, and once forwards, on any device.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from graphattn.kernels.cpp.fallback import num_forward_levels
 from graphattn.kernels.edge_attention.reference import segment_sum
 
 
 def entmax(logits: Tensor, ptr: Tensor, order: Tensor, alpha: Tensor) -> Tensor:
-    """The weights; see ``op.entmax``, whose arguments these are once they were checked."""
+    """The weights; see ``op.entmax``, whose arguments these are once they were checked.
+
+    Raises:
+        NotImplementedError: Inside two forward-mode derivatives.
+    """
+    if num_forward_levels() > 1:
+        # PyTorch takes what a function of its own gives for the tangent to be constant.
+        raise NotImplementedError(
+            "entmax cannot be differentiated forwards twice: take one of the derivatives backwards,"
+            " as torch.func.hessian does, such as jacfwd(jacrev(f)) for jacfwd(jacfwd(f))"
+        )
     segment = segments(ptr, order)
     result: Tensor = _Entmax.apply(logits, segment, ptr.shape[0] - 1, alpha)
     return result
@@ -95,37 +107,95 @@ def gradients(
     def total(x: Tensor) -> Tensor:
         return segment_sum(x, segment, num_segments)
 
-    less = (alpha - 1).to(weights.dtype)
-    has_weight = weights != 0  # NaN has
-    inside = torch.where(has_weight, weights, 1)  # log(0) would put NaN into the derivative
-    log = inside.log()
-    excess = torch.expm1(-less * log)
-    # slope = weight ** (2 - alpha), the derivative of a weight by its own logit
-    slope = torch.where(has_weight, inside * (1 + excess), 0)
-    size = total(slope)
-    size = size.masked_fill(size == 0, 1)
-    mean = total(slope * grad) / size
-    of_logits = slope * (grad - mean[segment])
+    own = _slopes(weights, segment, num_segments, alpha)
+    mean = total(own.slope * grad) / own.size
+    of_logits = own.slope * (grad - mean[segment])
 
-    pull = torch.where(has_weight, weights * grad, 0)
-    curved = (total(weights * excess) * total(pull) - total(pull * excess)) / size
-    entropic = total(pull * log) - mean * total(weights * log)
+    pull = torch.where(own.has_weight, weights * grad, 0)
+    curved = (total(weights * own.excess) * total(pull) - total(pull * own.excess)) / own.size
+    entropic = total(pull * own.log) - mean * total(weights * own.log)
     of_alpha = (curved.to(alpha) / (alpha - 1) - entropic.to(alpha)) / (alpha - 1)
     return of_logits, of_alpha.sum(0)
 
 
+def tangent(
+    of_logits: Tensor | None,
+    of_alpha: Tensor | None,
+    weights: Tensor,
+    segment: Tensor,
+    num_segments: int,
+    alpha: Tensor,
+) -> Tensor:
+    """The change of the weights with that of the logits and of alpha; ``None`` is no change.
+
+    Args:
+        of_logits: ``(E, H)``.
+        of_alpha: ``(H,)``, float64.
+        weights: See ``gradients``, as for all others.
+        segment: See there.
+        num_segments: See there.
+        alpha: See there.
+    """
+
+    def total(x: Tensor) -> Tensor:
+        return segment_sum(x, segment, num_segments)
+
+    own = _slopes(weights, segment, num_segments, alpha)
+    change = torch.zeros_like(weights)
+    if of_logits is not None:
+        mean = total(own.slope * of_logits) / own.size
+        change = own.slope * (of_logits - mean[segment])
+    if of_alpha is not None:
+        bent = weights * own.excess
+        curved = (total(bent)[segment] * weights - bent) / own.size[segment]
+        bits = weights * own.log
+        entropic = bits - own.slope * (total(bits) / own.size)[segment]
+        by_alpha = (curved.to(alpha) / (alpha - 1) - entropic.to(alpha)) / (alpha - 1)
+        change = change + (by_alpha * of_alpha).to(weights.dtype)
+    return change
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """What the derivatives by logits and by alpha share."""
+
+    has_weight: Tensor  # (E, H), bool; NaN has
+    log: Tensor  # of the weight, (E, H); 0 where there is none
+    excess: Tensor  # weight ** (1 - alpha) less one, (E, H)
+    slope: Tensor  # weight ** (2 - alpha), the derivative of a weight by its own logit, (E, H)
+    size: Tensor  # the sum of the slopes of a segment, (S, H); 1 where that is zero
+
+
+def _slopes(weights: Tensor, segment: Tensor, num_segments: int, alpha: Tensor) -> _Slopes:
+    has_weight = weights != 0
+    inside = torch.where(has_weight, weights, 1)  # log(0) would put NaN into the derivative
+    log = inside.log()
+    excess = torch.expm1(-(alpha - 1).to(weights.dtype) * log)
+    slope = torch.where(has_weight, inside * (1 + excess), 0)
+    size = segment_sum(slope, segment, num_segments)
+    return _Slopes(has_weight, log, excess, slope, size.masked_fill(size == 0, 1))
+
+
 class _Entmax(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, segment: Tensor, num_segments: int, alpha: Tensor
-    ) -> Tensor:
-        weights = weights_by_bisection(logits, segment, num_segments, alpha)
-        ctx.save_for_backward(weights, segment, alpha)
-        ctx.num_segments = num_segments
-        return weights
+    def forward(logits: Tensor, segment: Tensor, num_segments: int, alpha: Tensor) -> Tensor:
+        return weights_by_bisection(logits, segment, num_segments, alpha)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, Tensor], output: Tensor) -> None:
+        _, segment, ctx.num_segments, alpha = inputs
+        ctx.save_for_backward(output, segment, alpha)
+        ctx.save_for_forward(output, segment, alpha)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, Tensor]:
         weights, segment, alpha = ctx.saved_tensors
         of_logits, of_alpha = gradients(grad, weights, segment, ctx.num_segments, alpha)
         return of_logits, None, None, of_alpha
+
+    @staticmethod
+    def jvp(ctx: Any, of_logits: Tensor | None, *others: Tensor | None) -> Tensor:
+        weights, segment, alpha = ctx.saved_tensors
+        return tangent(of_logits, others[-1], weights, segment, ctx.num_segments, alpha)

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +71,50 @@ def image_range(
     reach = widest * reach_of(nearest / widest, TAIL * (2 / 3 if exclude_self else 1))
     cells = reach.unsqueeze(1) * normals.square().sum(-1).sqrt() + extent
     return whole_cells(cells.masked_fill((sizes == 0).unsqueeze(1), 0))
+
+
+@torch.library.custom_op("graphattn::lattice_images", mutates_args=())
+def lattice_images(
+    position: Tensor, lattice: Tensor, ptr: Tensor, sigma: Tensor, exclude_self: bool
+) -> tuple[Tensor, Tensor]:
+    """The images that are summed, ``(S, 3)``, once atoms are so many cells, ``(N, 3)``, back."""
+    check_ptr(ptr, position.shape[0])
+    cells = cells_of(position, lattice, ptr)
+    inside = moved(position, cells, lattice, ptr)
+    return image_range(inside, lattice, ptr, sigma, exclude_self=exclude_self), cells
+
+
+@lattice_images.register_fake
+def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    position, lattice = arguments[:2]
+    return torch.empty(len(lattice), 3, dtype=torch.int64), position.new_empty(position.shape)
+
+
+@lattice_images.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+    found = [lattice_images(*own) for own in entries(info.batch_size, in_dims, arguments)]
+    images, cells = zip(*found, strict=True)
+    return (torch.stack(images).amax(0), torch.stack(cells)), (None, 0)
+
+
+def entries(
+    size: int, dims: tuple[int | None, ...], arguments: tuple[Any, ...]
+) -> Iterator[list[Any]]:
+    """The arguments of each entry of a ``vmap``.
+
+    One range of images is then found for all of them, the largest: a sum needs to know it, and one
+    that goes farther is closer.
+
+    Args:
+        size: Number of entries.
+        dims: The dimension of the entries in each argument; ``None`` where all have the same.
+        arguments: Those of an operator.
+    """
+    for entry in range(size):
+        yield [
+            x if dim is None else x.select(dim, entry)
+            for dim, x in zip(dims, arguments, strict=True)
+        ]
 
 
 def reciprocal_rows(lattice: Tensor) -> Tensor:
@@ -167,10 +213,22 @@ def refuse(is_wrong: Tensor, what: str, got: Tensor | None = None) -> None:
     """
     if is_wrong.device.type != "cpu":
         torch._assert_async(~is_wrong.any(), f"each crystal {what}")
-    elif bool(is_wrong.any()):
+        return
+    is_wrong = _of_all_entries(is_wrong)
+    if bool(is_wrong.any()):
         crystal = int(is_wrong.nonzero()[0])
         value = "" if got is None else f", got limits of {got[crystal].tolist()} cells"
         raise ValueError(f"crystal {crystal} {what}{value}")
+
+
+def _of_all_entries(is_wrong: Tensor) -> Tensor:
+    """Of which crystals, ``(S,)``, something is wrong in any entry that ``vmap`` maps."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(is_wrong):
+        axis = functorch.maybe_get_bdim(is_wrong)
+        is_wrong = functorch.get_unwrapped(is_wrong)
+        is_wrong = is_wrong if axis < 0 else is_wrong.any(axis)
+    return is_wrong
 
 
 def of_crystals(x: Tensor, owner: Tensor, num_crystals: int, reduce: str) -> Tensor:

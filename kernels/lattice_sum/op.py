@@ -6,7 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import (
+    can_compile,
+    must_be_plain,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.lattice_sum import cpu, reference
 from graphattn.kernels.lattice_sum.checks import (
     check_backend,
@@ -16,8 +21,7 @@ from graphattn.kernels.lattice_sum.checks import (
     exactly,
     widened,
 )
-from graphattn.kernels.lattice_sum.images import cells_of, check_images, image_range, moved
-from graphattn.kernels.segment_reduce.op import check_ptr
+from graphattn.kernels.lattice_sum.images import check_images, lattice_images, moved
 from graphattn.kernels.triton.available import require_triton
 
 
@@ -65,7 +69,8 @@ def lattice_sum(
         exclude_self: Whether to leave out the image of an atom in its own place.
         num_pairs: ``P``, the sum of the squares of the numbers of atoms; counted without it.
         backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
-            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
+            elsewhere, inside ``torch.func`` and, with a warning, without a compiler;
+            ``"reference"`` is plain PyTorch.
 
     Returns:
         ``alpha``, ``(P, H)``, and ``beta``, ``(P, H, C)``, the pairs in the order of ``Blocks``:
@@ -94,12 +99,12 @@ def lattice_sum(
         raise ValueError(f"spacing and width must be positive lengths, got {spacing} and {width}")
     if images is None:
         geometry = (position.detach(), lattice.detach(), ptr, sigma.detach())
-        images, cells = _lattice_images(*geometry, exclude_self)
+        images, cells = lattice_images(*geometry, exclude_self)
         position = moved(position, cells, lattice, ptr)
     if num_pairs is None:
         num_pairs = int(ptr.diff().square().sum())
     arguments = (position, lattice, ptr, sigma, weight, images, num_pairs)
-    run = _by_definition if backend == "reference" else _lattice_sum
+    run = _by_definition if backend == "reference" else _sums
     return run(*arguments, float(spacing), float(width), exclude_self)
 
 
@@ -140,23 +145,6 @@ def lattice_log_sum(
     return alpha
 
 
-@torch.library.custom_op("graphattn::lattice_images", mutates_args=())
-def _lattice_images(
-    position: Tensor, lattice: Tensor, ptr: Tensor, sigma: Tensor, exclude_self: bool
-) -> tuple[Tensor, Tensor]:
-    """The images that are summed, ``(S, 3)``, once atoms are so many cells, ``(N, 3)``, back."""
-    check_ptr(ptr, position.shape[0])
-    cells = cells_of(position, lattice, ptr)
-    inside = moved(position, cells, lattice, ptr)
-    return image_range(inside, lattice, ptr, sigma, exclude_self=exclude_self), cells
-
-
-@_lattice_images.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
-    position, lattice = arguments[:2]
-    return torch.empty(len(lattice), 3, dtype=torch.int64), position.new_empty(position.shape)
-
-
 def _by_definition(*arguments: Any) -> tuple[Tensor, Tensor]:
     tensors, num_pairs, form = arguments[:6], arguments[6], arguments[7:]
     _check(tensors, num_pairs, form[-1])
@@ -185,6 +173,7 @@ def _lattice_sum(
     width: float,
     exclude_self: bool,
 ) -> tuple[Tensor, Tensor]:
+    refuse_forward_mode()
     tensors = (position, lattice, ptr, sigma, weight, images)
     if not can_compile(*tensors):
         return _by_definition(*tensors, num_pairs, spacing, width, exclude_self)
@@ -194,6 +183,7 @@ def _lattice_sum(
 
 @_lattice_sum.register_kernel("cuda")
 def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+    refuse_forward_mode()
     _check(arguments[:6], arguments[6], arguments[-1])
     require_triton()
     from graphattn.kernels.lattice_sum import triton
@@ -281,8 +271,7 @@ def _backward(ctx: Any, grad_alpha: Tensor, grad_beta: Tensor) -> tuple[Tensor |
     alpha, beta, *inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
     wants = (needs[0] or needs[1], needs[4])
-    # Where this pass is itself to be differentiated, it must be PyTorch's to see.
-    if torch.is_grad_enabled():
+    if must_be_plain():
         with exactly(alpha):
             found = reference.gradients(grad_alpha, grad_beta, *inputs, *ctx.form)
     else:
@@ -294,3 +283,4 @@ def _backward(ctx: Any, grad_alpha: Tensor, grad_beta: Tensor) -> tuple[Tensor |
 
 
 _lattice_sum.register_autograd(_backward, setup_context=_save)
+_sums = or_by_definition(_lattice_sum, _by_definition)

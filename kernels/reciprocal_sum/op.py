@@ -6,7 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import (
+    can_compile,
+    must_be_plain,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.lattice_sum.checks import (
     check_backend,
     check_rows,
@@ -17,6 +22,7 @@ from graphattn.kernels.lattice_sum.checks import (
 from graphattn.kernels.lattice_sum.images import (
     TAIL,
     check_images,
+    entries,
     of_crystals,
     owners,
     reach_of,
@@ -64,7 +70,8 @@ def reciprocal_log_sum(
             millionth of the sum of the amplitudes.
         num_pairs: ``P``, the sum of the squares of the numbers of atoms; counted without it.
         backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU, plain PyTorch
-            elsewhere and, with a warning, without a compiler; ``"reference"`` is plain PyTorch.
+            elsewhere, inside ``torch.func`` and, with a warning, without a compiler;
+            ``"reference"`` is plain PyTorch.
 
     Returns:
         ``(P, H)``, the pairs in the order of ``Blocks``. Float64 if an input is, else float32.
@@ -88,7 +95,7 @@ def reciprocal_log_sum(
     if waves is None:
         waves = _lattice_waves(lattice.detach(), ptr, sigma.detach())
     reciprocal = 2 * math.pi * reciprocal_rows(lattice)
-    run = _by_definition if backend == "reference" else _wave_sum
+    run = _by_definition if backend == "reference" else _sums
     total = run(position, reciprocal, ptr, sigma, waves, num_pairs)
     owner, sizes = owners(ptr, position.shape[0]), ptr.diff()
     volume = torch.linalg.det(lattice).abs()
@@ -133,6 +140,12 @@ def _(lattice: Tensor, ptr: Tensor, sigma: Tensor) -> Tensor:
     return torch.empty(lattice.shape[0], 3, dtype=torch.int64)
 
 
+@_lattice_waves.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, None]:
+    found = [_lattice_waves(*own) for own in entries(info.batch_size, in_dims, arguments)]
+    return torch.stack(found).amax(0), None
+
+
 def _by_definition(
     position: Tensor,
     reciprocal: Tensor,
@@ -169,6 +182,7 @@ def _wave_sum(
     waves: Tensor,
     num_pairs: int,
 ) -> Tensor:
+    refuse_forward_mode()
     tensors = (position, reciprocal, ptr, sigma, waves)
     if not can_compile(*tensors):
         return _by_definition(*tensors, num_pairs)
@@ -178,6 +192,7 @@ def _wave_sum(
 
 @_wave_sum.register_kernel("cuda")
 def _(*arguments: Any) -> Tensor:
+    refuse_forward_mode()
     _check(*arguments)
     require_triton()
     from graphattn.kernels.reciprocal_sum import triton
@@ -244,8 +259,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     tensors, needs = ctx.saved_tensors, ctx.needs_input_grad
-    # Where this pass is itself to be differentiated, it must be PyTorch's to see.
-    if torch.is_grad_enabled():
+    if must_be_plain():
         with exactly(grad):
             found = reference.gradients(grad, *tensors)
     else:
@@ -255,3 +269,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _wave_sum.register_autograd(_backward, setup_context=_save)
+_sums = or_by_definition(_wave_sum, _by_definition)

@@ -5,7 +5,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import (
+    can_compile,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.segment_reduce import cpu, reference
 from graphattn.kernels.triton.available import require_triton
 
@@ -31,7 +35,7 @@ def segment_reduce(
         ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``E``; segments may be empty.
         reduce: ``"sum"``, ``"mean"``, ``"min"`` or ``"max"``.
         backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU and plain PyTorch
-            elsewhere, ``"reference"`` is plain PyTorch.
+            elsewhere and inside ``torch.func``, ``"reference"`` is plain PyTorch.
 
     Returns:
         ``(S, ...)``; zero for an empty segment. Differentiable any number of times.
@@ -45,10 +49,8 @@ def segment_reduce(
     check_segments("x", x, ptr, backend)
     if reduce not in get_args(Reduction):
         raise ValueError(f"reduce must be one of {get_args(Reduction)}, got {reduce!r}")
-    if backend == "reference":
-        check_ptr(ptr, x.shape[0])
-        return reference.segment_reduce(x, ptr, reduce)
-    return _segment_reduce(x, ptr, reduce)
+    run = _reduce_by_definition if backend == "reference" else _reduced
+    return run(x, ptr, reduce)
 
 
 def check_segments(name: str, x: Tensor, ptr: Tensor, backend: str) -> None:
@@ -99,16 +101,21 @@ def check_ptr(ptr: Tensor, num_rows: int) -> None:
         raise ValueError(message)
 
 
-@torch.library.custom_op("graphattn::segment_reduce", mutates_args=())
-def _segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
-    if can_compile(x, ptr):
-        return cpu.segment_reduce(x, ptr, reduce)
+def _reduce_by_definition(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     check_ptr(ptr, x.shape[0])
     return reference.segment_reduce(x, ptr, reduce)
 
 
+@torch.library.custom_op("graphattn::segment_reduce", mutates_args=())
+def _segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
+    refuse_forward_mode()
+    run = cpu.segment_reduce if can_compile(x, ptr) else _reduce_by_definition
+    return run(x, ptr, reduce)
+
+
 @_segment_reduce.register_kernel("cuda")
 def _(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
+    refuse_forward_mode()
     check_ptr(ptr, x.shape[0])
     require_triton()
     from graphattn.kernels.segment_reduce import triton
@@ -130,24 +137,30 @@ def _save_reduce(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -
 def _reduce_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     ptr, *extremes = ctx.saved_tensors
     if extremes:
-        return _segment_extreme_backward(grad, *extremes, ptr), None, None
-    return _segment_expand(grad, ptr, ctx.num_rows, ctx.reduce), None, None
+        return _of_extremes(grad, *extremes, ptr), None, None
+    return _expanded(grad, ptr, ctx.num_rows, ctx.reduce), None, None
 
 
 _segment_reduce.register_autograd(_reduce_backward, setup_context=_save_reduce)
+_reduced = or_by_definition(_segment_reduce, _reduce_by_definition)
+
+
+def _expand_by_definition(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
+    check_ptr(ptr, num_rows)
+    return reference.segment_expand(x, ptr, num_rows, reduce)
 
 
 @torch.library.custom_op("graphattn::segment_expand", mutates_args=())
 def _segment_expand(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
     """Every row gets what its segment has; divided by their number if ``reduce`` is "mean"."""
-    if can_compile(x, ptr):
-        return cpu.segment_expand(x, ptr, num_rows, reduce)
-    check_ptr(ptr, num_rows)
-    return reference.segment_expand(x, ptr, num_rows, reduce)
+    refuse_forward_mode()
+    run = cpu.segment_expand if can_compile(x, ptr) else _expand_by_definition
+    return run(x, ptr, num_rows, reduce)
 
 
 @_segment_expand.register_kernel("cuda")
 def _(x: Tensor, ptr: Tensor, num_rows: int, reduce: str) -> Tensor:
+    refuse_forward_mode()
     check_ptr(ptr, num_rows)
     require_triton()
     from graphattn.kernels.segment_reduce import triton
@@ -167,19 +180,24 @@ def _save_expand(ctx: Any, inputs: tuple[Tensor, Tensor, int, str], output: Tens
 
 def _expand_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     (ptr,) = ctx.saved_tensors
-    return _segment_reduce(grad, ptr, ctx.reduce), None, None, None
+    return _reduced(grad, ptr, ctx.reduce), None, None, None
 
 
 _segment_expand.register_autograd(_expand_backward, setup_context=_save_expand)
+_expanded = or_by_definition(_segment_expand, _expand_by_definition)
+
+
+def _of_extremes_by_definition(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Tensor) -> Tensor:
+    check_ptr(ptr, x.shape[0])
+    return reference.segment_extreme_backward(grad, x, extreme, ptr)
 
 
 @torch.library.custom_op("graphattn::segment_extreme_backward", mutates_args=())
 def _segment_extreme_backward(grad: Tensor, x: Tensor, extreme: Tensor, ptr: Tensor) -> Tensor:
     """The rows that hold the extreme value of their segment share its gradient equally."""
-    if can_compile(grad, x, extreme, ptr):
-        return cpu.segment_extreme_backward(grad, x, extreme, ptr)
-    check_ptr(ptr, x.shape[0])
-    return reference.segment_extreme_backward(grad, x, extreme, ptr)
+    tensors = (grad, x, extreme, ptr)
+    run = cpu.segment_extreme_backward if can_compile(*tensors) else _of_extremes_by_definition
+    return run(*tensors)
 
 
 @_segment_extreme_backward.register_kernel("cuda")
@@ -203,12 +221,13 @@ def _save_extreme(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], outpu
 def _extreme_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     # Linear in the gradient, and constant in the rows wherever it can be differentiated.
     x, extreme, ptr = ctx.saved_tensors
-    holds = (x == _segment_expand(extreme, ptr, x.shape[0], "sum")).to(x.dtype)
-    count = _segment_reduce(holds, ptr, "sum").clamp(min=1)
-    return _segment_reduce(grad * holds, ptr, "sum") / count, None, None, None
+    holds = (x == _expanded(extreme, ptr, x.shape[0], "sum")).to(x.dtype)
+    count = _reduced(holds, ptr, "sum").clamp(min=1)
+    return _reduced(grad * holds, ptr, "sum") / count, None, None, None
 
 
 _segment_extreme_backward.register_autograd(_extreme_backward, setup_context=_save_extreme)
+_of_extremes = or_by_definition(_segment_extreme_backward, _of_extremes_by_definition)
 
 
 def segment_expand(x: Tensor, ptr: Tensor, num_rows: int) -> Tensor:
@@ -231,4 +250,4 @@ def segment_expand(x: Tensor, ptr: Tensor, num_rows: int) -> Tensor:
         raise ValueError(
             f"x must have a row for each of {ptr.shape[0] - 1} segments, got {tuple(x.shape)}"
         )
-    return _segment_expand(x, ptr, num_rows, "sum")
+    return _expanded(x, ptr, num_rows, "sum")

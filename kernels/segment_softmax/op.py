@@ -5,7 +5,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import (
+    can_compile,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.segment_reduce.op import (
     check_ptr,
     check_segments,
@@ -32,7 +36,7 @@ def segment_softmax(
         logits: Scores, ``(E, ...)``, floating point.
         ptr: Segment boundaries, ``(S + 1,)``, int64, rising from 0 to ``E``; segments may be empty.
         backend: ``"auto"`` takes the C++ kernel on the CPU, Triton's on a GPU and plain PyTorch
-            elsewhere, ``"reference"`` is plain PyTorch.
+            elsewhere and inside ``torch.func``, ``"reference"`` is plain PyTorch.
 
     Returns:
         Weights, ``(E, ...)``: each non-empty segment sums to one in every column. Without rows,
@@ -46,22 +50,25 @@ def segment_softmax(
         ModuleNotFoundError: If Triton, which the GPU needs, is not installed.
     """
     check_segments("logits", logits, ptr, backend)
-    if backend == "reference":
-        check_ptr(ptr, logits.shape[0])
-        return reference.segment_softmax(logits, ptr)
-    return _segment_softmax(logits, ptr)
+    run = _by_definition if backend == "reference" else _weights
+    return run(logits, ptr)
 
 
-@torch.library.custom_op("graphattn::segment_softmax", mutates_args=())
-def _segment_softmax(logits: Tensor, ptr: Tensor) -> Tensor:
-    if can_compile(logits, ptr):
-        return cpu.segment_softmax(logits, ptr)
+def _by_definition(logits: Tensor, ptr: Tensor) -> Tensor:
     check_ptr(ptr, logits.shape[0])
     return reference.segment_softmax(logits, ptr)
 
 
+@torch.library.custom_op("graphattn::segment_softmax", mutates_args=())
+def _segment_softmax(logits: Tensor, ptr: Tensor) -> Tensor:
+    refuse_forward_mode()
+    run = cpu.segment_softmax if can_compile(logits, ptr) else _by_definition
+    return run(logits, ptr)
+
+
 @_segment_softmax.register_kernel("cuda")
 def _(logits: Tensor, ptr: Tensor) -> Tensor:
+    refuse_forward_mode()
     check_ptr(ptr, logits.shape[0])
     require_triton()
     from graphattn.kernels.segment_softmax import triton
@@ -80,19 +87,24 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     weights, ptr = ctx.saved_tensors
-    return _segment_softmax_backward(weights, grad, ptr), None
+    return _pulls(weights, grad, ptr), None
 
 
 _segment_softmax.register_autograd(_backward, setup_context=_save)
+_weights = or_by_definition(_segment_softmax, _by_definition)
+
+
+def _backward_by_definition(weights: Tensor, grad: Tensor, ptr: Tensor) -> Tensor:
+    check_ptr(ptr, weights.shape[0])
+    return reference.segment_softmax_backward(weights, grad, ptr)
 
 
 @torch.library.custom_op("graphattn::segment_softmax_backward", mutates_args=())
 def _segment_softmax_backward(weights: Tensor, grad: Tensor, ptr: Tensor) -> Tensor:
     """Each weight times what its gradient exceeds their mean by, under the weights."""
-    if can_compile(weights, grad, ptr):
-        return cpu.segment_softmax_backward(weights, grad, ptr)
-    check_ptr(ptr, weights.shape[0])
-    return reference.segment_softmax_backward(weights, grad, ptr)
+    tensors = (weights, grad, ptr)
+    run = cpu.segment_softmax_backward if can_compile(*tensors) else _backward_by_definition
+    return run(*tensors)
 
 
 @_segment_softmax_backward.register_kernel("cuda")
@@ -121,7 +133,8 @@ def _backward_backward(ctx: Any, pull: Tensor) -> tuple[Tensor, Tensor, None]:
     mean_pull = segment_reduce(weights * pull, ptr)
     of_weights = of_weights - pull * segment_expand(mean_grad, ptr, num_rows)
     of_weights = of_weights - grad * segment_expand(mean_pull, ptr, num_rows)
-    return of_weights, _segment_softmax_backward(weights, pull, ptr), None
+    return of_weights, _pulls(weights, pull, ptr), None
 
 
 _segment_softmax_backward.register_autograd(_backward_backward, setup_context=_save_backward)
+_pulls = or_by_definition(_segment_softmax_backward, _backward_by_definition)

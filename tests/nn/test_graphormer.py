@@ -187,6 +187,33 @@ def test_a_graph_has_the_same_bias_alone_and_beside_others() -> None:
         assert_close(bias(sets([size]), own_distance, own_types), expected)
 
 
+@pytest.mark.parametrize("edges", [None, PathBias(HEADS, 7, 3), DirectEdgeBias(HEADS, 7)])
+def test_inside_transforms_derivatives_are_those_outside(
+    edges: PathBias | DirectEdgeBias | None,
+) -> None:
+    blocks = sets(SIZES)
+    distance, types = random_pairs(blocks)
+    of_edges = {PathBias: types, DirectEdgeBias: types[:, 0]}
+    bias = GraphormerBias(HEADS, 6, edges).double()
+    given = (blocks, distance, of_edges.get(type(edges)))
+    arriving = torch.randn_like(bias(*given))
+
+    def total(scale: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        found: Tensor = torch.func.functional_call(bias, weights, given)
+        return (scale * found * arriving).sum()
+
+    own = {name: weight.detach() for name, weight in bias.named_parameters()}
+    one = torch.ones((), dtype=torch.float64)
+    expected = torch.autograd.grad((bias(*given) * arriving).sum(), list(bias.parameters()))
+    found = torch.func.grad(total, argnums=1)(one, own)
+    assert_close(list(found.values()), list(expected))
+    _, slope = torch.func.jvp(lambda weights: total(one, weights), (own,), (own,))
+    pairs = zip(own.values(), expected, strict=True)
+    assert_close(slope, torch.stack([(x * gradient).sum() for x, gradient in pairs]).sum())
+    # The tables take no part in the transform, but their rows are counted in it.
+    assert_close(torch.func.grad(total)(one, dict(bias.named_parameters())), total(one, own))
+
+
 def test_nothing_is_as_large_as_pairs_times_hops_times_heads() -> None:
     blocks, hops, heads, features = sets([30, 30]), 6, 16, 2
     bias = GraphormerBias(heads, 6, PathBias(heads, 7, hops))

@@ -5,7 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
+from graphattn.compiled import is_transformed
+from graphattn.kernels.segment_reduce import segment_reduce
 from graphattn.nn.elements import check_sets
+from graphattn.transforms import outside_transforms
 
 
 class DirectEdgeBias(nn.Module):
@@ -174,19 +177,27 @@ def is_token(blocks: Blocks) -> Tensor:
 
 def _summed(table: Tensor, row: Tensor, factor: Tensor, blocks: Blocks) -> Tensor:
     """For each pair with tokens the sum of its rows; that of a token is row 0."""
+    index, factors, ptr = _bags(row, factor, blocks)
+    if is_transformed():  # PyTorch's bags can be differentiated once, and backwards
+        return segment_reduce(table.index_select(0, index) * factors.unsqueeze(1), ptr)
+    return F.embedding_bag(index, table, ptr[:-1], mode="sum", per_sample_weights=factors)
+
+
+@outside_transforms
+def _bags(row: Tensor, factor: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of all pairs with tokens, their factors, and where those of each pair begin."""
     token, every = is_token(blocks), with_tokens(blocks)
     has_token = token[every.target] | token[every.source]  # (P',)
     counts = has_token.long()
     is_there = factor != 0
     counts[~has_token] = is_there.sum(1)
-    ends = counts.cumsum(0)
-    starts = ends - counts
-    index = row.new_zeros(int(counts.sum()))
+    ptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # (P' + 1,)
+    index = row.new_zeros(int(ptr[-1]))
     factors = factor.new_ones(index.shape[0])
     of_nodes = torch.ones_like(index, dtype=torch.bool)
-    of_nodes[starts[has_token]] = False
+    of_nodes[ptr[:-1][has_token]] = False
     index[of_nodes], factors[of_nodes] = row[is_there], factor[is_there]
-    return F.embedding_bag(index, table, starts, mode="sum", per_sample_weights=factors)
+    return index, factors, ptr
 
 
 def _check_integers(name: str, x: Tensor, end: int | None = None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphattn.blocks import Blocks
 from graphattn.compiled import is_transformed
+from graphattn.dynamo import unseen
 from graphattn.transforms import outside_transforms
 
 
@@ -126,6 +127,7 @@ class _Rows:
 _known: "WeakKeyDictionary[Blocks, dict[tuple[int, int], SizeGroups]]" = WeakKeyDictionary()
 
 
+@unseen  # it counts, and keeps what it finds
 def size_groups(blocks: Blocks, least_pairs: int, many_pairs: int) -> SizeGroups:
     """The groups of a structure; made once, for all layers that attend in it."""
     known = _known.setdefault(blocks, {})
@@ -146,7 +148,7 @@ def _order(ptr: Tensor, order: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def _permuted(x: Tensor, rows: Tensor, inverse: Tensor) -> Tensor:
-    if is_transformed():
+    if torch.compiler.is_compiling() or is_transformed():
         return x.index_select(0, rows)
     permuted: Tensor = _Permutation.apply(x, rows, inverse)
     return permuted
