@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from graphattn.kernels.block_attention import cpu, reference
-from graphattn.kernels.cpp.fallback import can_compile, must_be_plain, or_by_definition
+from graphattn.kernels.cpp.fallback import (
+    can_compile,
+    must_be_plain,
+    or_by_definition,
+    refuse_forward_mode,
+)
 from graphattn.kernels.segment_reduce.op import check_ptr
 
 
@@ -97,6 +102,7 @@ def _block_attention(
     seed: int, threshold: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The output, and of each query and head the shift and sum of its exponentials, (N, H, 2)."""
+    refuse_forward_mode()
     given = (query, key, value, target_ptr, source_ptr)
     if not can_compile(*given):
         return _by_definition(*given, seed, threshold)
