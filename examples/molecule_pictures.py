@@ -1,4 +1,4 @@
-"""Pictures of a graph transformer on molecules: a minute on one free core, test RMSE about 1.03.
+"""Pictures of a graph transformer on molecules: a minute on one free core, test RMSE about 1.2.
 
 A GPS of four layers, message passing along bonds beside attention among all atoms, learns the
 solubility of molecules in water (molesol of OGB, the logarithm of mol/l) from the official training
