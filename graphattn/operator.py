@@ -9,10 +9,7 @@ from torch import Tensor
 from graphattn.compiled import call_for
 from graphattn.dynamo import unseen
 from graphattn.edge_list import EdgeList
-from graphattn.kernels.cpp.fallback import (
-    must_be_plain,
-    refuse_forward_mode,
-)
+from graphattn.kernels.cpp.fallback import must_be_plain, refuse_forward_mode
 from graphattn.kernels.edge_attention import definition
 from graphattn.kernels.edge_attention.checks import (
     check_results,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from graphattn.dynamo import unseen
+from graphattn.kernels.cpp.fallback import is_inside_transform
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -38,11 +39,6 @@ def outside_transforms(function: _Function) -> _Function:
             return function(*args, **kwargs)
 
     return run  # type: ignore[return-value]
-
-
-def is_inside_transform() -> bool:
-    """Whether this runs inside ``torch.func``, such as vmap or grad."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _plain(x: Any) -> Any:

@@ -24,11 +24,15 @@ def can_compile(*tensors: Tensor) -> bool:
     return is_plain and is_available()
 
 
+def is_inside_transform() -> bool:
+    """Whether this runs inside ``torch.func``, such as vmap or grad."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 @torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
 def is_transformed() -> bool:
     """Whether this runs inside ``torch.func``, such as vmap, or forward-mode differentiation."""
-    is_inside = torch._C._functorch.peek_interpreter_stack() is not None
-    return is_inside or forward_ad._current_level >= 0
+    return is_inside_transform() or forward_ad._current_level >= 0
 
 
 @torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]

@@ -36,6 +36,10 @@ def cluster_means(x: Tensor, cluster: Tensor, num_clusters: int) -> Tensor:
     check_floating("x", x)
     check_rows("cluster", cluster, x.shape[0])
     _check_range(cluster, num_clusters)
+    return _means(x, cluster, num_clusters)
+
+
+def _means(x: Tensor, cluster: Tensor, num_clusters: int) -> Tensor:
     total = x.new_zeros(num_clusters, *x.shape[1:]).index_add(0, cluster, x)
     size = x.new_zeros(num_clusters).index_add(0, cluster, x.new_ones(x.shape[0]))
     return total / size.clamp(min=1).view(-1, *[1] * (x.ndim - 1))
@@ -109,7 +113,7 @@ class AgentAttention(nn.Module):
         check_own_keys("cluster", cluster, elements)
         qkv = self.lin_qkv(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.unbind(1)  # (N, H, C)
-        agent = cluster_means(query, cluster, blocks.num_targets)
+        agent = _means(query, cluster, blocks.num_targets)
         dropout = self.dropout if self.training else 0.0
         read = dot_product_attention(blocks, agent, key, value, dropout)
         out = dot_product_attention(elements, query, agent, read, dropout).flatten(1)

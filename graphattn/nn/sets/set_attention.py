@@ -213,9 +213,7 @@ class InducedSetAttentionBlock(pyg.InducedSetAttentionBlock):
         self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
     ) -> Tensor:
         """Attends; see the class for shapes."""
-        check_floating("x", x)
-        _check_mask("mask", mask, x, blocks)
-        check_dense_or_sets("x", x, self.ind.shape[2], blocks)
+        _check_set(x, mask, self.ind.shape[2], blocks)
         if blocks is None:
             dense: Tensor = super().forward(x, mask)
             return dense
@@ -265,15 +263,20 @@ class PoolingByMultiheadAttention(pyg.PoolingByMultiheadAttention):
         self, x: Tensor, mask: Tensor | None = None, *, blocks: Blocks | None = None
     ) -> Tensor:
         """Pools; see the class for shapes."""
-        check_floating("x", x)
-        _check_mask("mask", mask, x, blocks)
-        check_dense_or_sets("x", x, self.seed.shape[2], blocks)
+        _check_set(x, mask, self.seed.shape[2], blocks)
         if blocks is None:
             dense: Tensor = super().forward(x, mask)
             return dense
         count = self.seed.shape[1]
         pooled = self.mab.of_seeds(self.seed[0], self.lin(x).relu(), blocks.seeds(count))
         return pooled.unflatten(0, (-1, count))
+
+
+def _check_set(x: Tensor, mask: Tensor | None, channels: int, blocks: Blocks | None) -> None:
+    """Refuses elements, or a mask of them, that are neither a dense batch nor those of sets."""
+    check_floating("x", x)
+    _check_mask("mask", mask, x, blocks)
+    check_dense_or_sets("x", x, channels, blocks)
 
 
 def _check_mask(name: str, mask: Tensor | None, x: Tensor, blocks: Blocks | None) -> None:
