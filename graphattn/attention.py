@@ -188,7 +188,8 @@ class EdgeAttention(nn.Module):
     ) -> bool:
         if self.backend == "reference":
             return False
-        if isinstance(edges, Blocks) and torch.compiler.is_compiling():
+        has_weights = weights is not None
+        if torch.compiler.is_compiling() and not traced.fits(edges, self.normalizer, has_weights):
             return False
         states = [user.state().values() for user in self.functions.values()]
         tensors = [*inputs.values(), weights, *itertools.chain(*states)]

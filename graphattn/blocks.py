@@ -2,13 +2,24 @@
 
 import operator
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.transforms import outside_transforms
+
+
+class _End(NamedTuple):
+    """The queries of all sets, or the keys: borders, number, the most of a set, sum of squares."""
+
+    ptr: Tensor
+    rows: int
+    most: int
+    squares: int
 
 
 class Blocks:
@@ -29,6 +40,9 @@ class Blocks:
         num_targets: Number of queries.
         num_sources: Number of keys.
         num_edges: Number of pairs, ``P``.
+        most_targets: Number of queries of the set that has most; 0 without sets.
+        most_sources: Likewise for keys.
+        most_pairs: Likewise for pairs.
     """
 
     @outside_transforms
@@ -41,12 +55,29 @@ class Blocks:
                 f" {tuple(target_ptr.shape)} on {target_ptr.device} and"
                 f" {tuple(source_ptr.shape)} on {source_ptr.device}"
             )
+        sizes = F.pad(torch.stack([target_ptr, source_ptr]).diff(), (0, 1))  # (2, S + 1), zero last
+        pairs, squares = sizes.prod(0), sizes.square().sum(1)
+        of_ends = [target_ptr[-1], source_ptr[-1], *sizes.amax(1), *squares]
+        counts = torch.stack([*of_ends, pairs.sum(), pairs.max()]).tolist()  # waits only once
         # Copies, so that nothing which is done to the caller's tensors later can reach a kernel.
-        self.target_ptr, self.source_ptr = target_ptr.clone(), source_ptr.clone()
-        pairs = (target_ptr.diff() * source_ptr.diff()).sum()
-        sizes = torch.stack([target_ptr[-1], source_ptr[-1], pairs]).tolist()
-        self.num_targets, self.num_sources, self.num_edges = map(int, sizes)
+        ends = (ptr.clone() for ptr in (target_ptr, source_ptr))
+        targets, sources = (_End(ptr, *counts[own:6:2]) for own, ptr in enumerate(ends))
+        self._fill(targets, sources, *counts[6:])
+
+    def _fill(self, targets: "_End", sources: "_End", num_pairs: int, most_pairs: int) -> None:
+        self._targets, self._sources = targets, sources
+        self.target_ptr, self.source_ptr = targets.ptr, sources.ptr
+        self.num_targets, self.num_sources = targets.rows, sources.rows
+        self.most_targets, self.most_sources = targets.most, sources.most
+        self.num_edges, self.most_pairs = num_pairs, most_pairs
         self._seeds: dict[int, Blocks] = {}
+
+    @staticmethod
+    def _of_known(targets: "_End", sources: "_End", num_pairs: int, most_pairs: int) -> "Blocks":
+        """A structure whose borders follow from another's, and need no check."""
+        made = Blocks.__new__(Blocks)
+        made._fill(targets, sources, num_pairs, most_pairs)
+        return made
 
     @classmethod
     def from_ptr(cls, ptr: Tensor, source_ptr: Tensor | None = None) -> "Blocks":
@@ -105,29 +136,47 @@ class Blocks:
         """Number of keys of each set."""
         return [int(size) for size in self.source_ptr.diff().tolist()]
 
-    @cached_property
-    def most_pairs(self) -> int:
-        """Number of pairs of the set that has most; 0 without sets."""
-        pairs = self.target_ptr.diff() * self.source_ptr.diff()
-        return int(pairs.max()) if self.num_sets else 0
-
     @property
     def device(self) -> torch.device:
         """Where the structure lies."""
         return self.target_ptr.device
 
-    @cached_property
-    @outside_transforms
+    # A graph of operators computes what follows where it is used, and keeps nothing.
+
+    @property
     def by_target(self) -> Rows:
         """The pairs of each query."""
-        return _rows(self.target_ptr, self.source_ptr, self.num_edges, None)
+        return self._rows() if torch.compiler.is_compiling() else self._by_target
+
+    @property
+    def by_source(self) -> Rows:
+        """The pairs of each key."""
+        return self._by_source
 
     @cached_property
     @outside_transforms
-    def by_source(self) -> Rows:
-        """The pairs of each key."""
-        of_targets = self.by_target.ptr
-        return _rows(self.source_ptr, self.target_ptr, self.num_edges, of_targets)
+    def _by_target(self) -> Rows:
+        return self._rows()
+
+    @cached_property
+    @outside_transforms
+    def _by_source(self) -> Rows:
+        return self.transposed()._rows(of_targets=self.by_target.ptr)
+
+    def _rows(self, of_targets: Tensor | None = None) -> Rows:
+        """The pairs of each query, or of each key if this is the transposed structure."""
+        ptr, other_ptr, num_rows = self.target_ptr, self.source_ptr, self.num_targets
+        every = torch.arange(num_rows, device=ptr.device)
+        own = torch.arange(self.num_sets, device=ptr.device)
+        of_row = own.repeat_interleave(ptr.diff(), output_size=num_rows)  # the set of each element
+        counts = other_ptr.diff()[of_row]
+        return Rows(
+            ptr=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
+            neighbor=other_ptr[of_row],
+            order=every - ptr[of_row],
+            twin=of_targets,
+            num_pairs=self.num_edges,
+        )
 
     @property
     def target(self) -> Tensor:
@@ -145,13 +194,27 @@ class Blocks:
 
     def transposed(self) -> "Blocks":
         """Keys as queries and queries as keys."""
-        return self._transposed
+        return self._swapped() if torch.compiler.is_compiling() else self._transposed
 
     @cached_property
     def _transposed(self) -> "Blocks":
-        return Blocks(self.source_ptr, self.target_ptr)
+        return self._swapped()
 
-    @outside_transforms
+    def _swapped(self) -> "Blocks":
+        return self._of_known(self._sources, self._targets, self.num_edges, self.most_pairs)
+
+    def among_targets(self) -> "Blocks":
+        """The queries of each set over themselves."""
+        return self._squared() if torch.compiler.is_compiling() else self._among_targets
+
+    @cached_property
+    def _among_targets(self) -> "Blocks":
+        return self._squared()
+
+    def _squared(self) -> "Blocks":
+        own = self._targets
+        return self._of_known(own, own, own.squares, own.most**2)
+
     def seeds(self, count: int) -> "Blocks":
         """As many queries for each set as said, over the queries of this structure as keys.
 
@@ -163,10 +226,20 @@ class Blocks:
         """
         if operator.index(count) < 0:
             raise ValueError(f"count must not be negative, got {count}")
-        if count not in self._seeds:  # layers ask at each call, and checking borders takes a while
-            borders = torch.arange(self.num_sets + 1, device=self.device) * count
-            self._seeds[count] = Blocks(borders, self.target_ptr)
+        return self._seeded(count) if torch.compiler.is_compiling() else self._kept_seeds(count)
+
+    @outside_transforms
+    def _kept_seeds(self, count: int) -> "Blocks":
+        if count not in self._seeds:  # layers ask at each call
+            self._seeds[count] = self._seeded(count)
         return self._seeds[count]
+
+    def _seeded(self, count: int) -> "Blocks":
+        borders = torch.arange(self.num_sets + 1, device=self.device) * count
+        most = count if self.num_sets else 0
+        seeds = _End(borders, self.num_sets * count, most, self.num_sets * count**2)
+        keys = self._targets
+        return self._of_known(seeds, keys, keys.rows * count, keys.most * count)
 
     @outside_transforms
     def edges(self) -> Edges:
@@ -191,22 +264,6 @@ class Blocks:
 def as_edges(edges: Edges | Blocks) -> Edges:
     """A structure as a list of edges, for what runs on lists alone."""
     return edges.edges() if isinstance(edges, Blocks) else edges
-
-
-def _rows(ptr: Tensor, other_ptr: Tensor, num_pairs: int, other_rows: Tensor | None) -> Rows:
-    """The pairs of each element of one side, of which only borders are kept."""
-    num_rows, sizes = int(ptr[-1]), ptr.diff()
-    every = torch.arange(num_rows, device=ptr.device)
-    own = torch.arange(ptr.shape[0] - 1, device=ptr.device)
-    of_row = own.repeat_interleave(sizes, output_size=num_rows)  # the set of each element
-    counts = other_ptr.diff()[of_row]
-    return Rows(
-        ptr=torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-        neighbor=other_ptr[of_row],
-        order=every - ptr[of_row],
-        twin=other_rows,
-        num_pairs=num_pairs,
-    )
 
 
 def _check_ptr(name: str, ptr: Tensor) -> None:

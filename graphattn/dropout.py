@@ -10,6 +10,9 @@ from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.philox import philox
 
+# What dropout keeps, and what that is multiplied by; see ``dropout_mask`` and ``dropout_draw``.
+Draw = tuple[Tensor | None, float]
+
 
 def kept_factor(probability: float) -> float:
     """What dropout multiplies the weights by that it keeps; 0 where it keeps none.
@@ -22,9 +25,7 @@ def kept_factor(probability: float) -> float:
     return 0.0 if probability == 1 else 1 / (1 - probability)
 
 
-def dropout_mask(
-    shape: Sequence[int], probability: float, device: torch.device
-) -> tuple[Tensor | None, float]:
+def dropout_mask(shape: Sequence[int], probability: float, device: torch.device) -> Draw:
     """Which weights dropout keeps, and what they are multiplied by.
 
     Args:
@@ -48,7 +49,7 @@ def dropout_mask(
     return keep, factor
 
 
-def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | None, float]:
+def dropout_draw(probability: float, device: torch.device) -> Draw:
     """Which weights dropout keeps among the pairs of blocks, of which no mask is made.
 
     Args:
@@ -66,12 +67,9 @@ def dropout_draw(probability: float, device: torch.device) -> tuple[Tensor | Non
     factor = kept_factor(probability)
     if probability == 0:
         return None, factor
-    return torch.tensor(drawn_numbers(probability), device=device), factor
-
-
-def drawn_numbers(probability: float) -> tuple[int, int]:
-    """The seed and the number of a draw; see ``dropout_draw``."""
-    return int(torch.randint(1 << 62, ())), round(probability * 2**32)
+    # On the CPU whatever the device: a number of PyTorch's, but read where the kernels run.
+    threshold = torch.tensor([round(probability * 2**32)])
+    return torch.cat([torch.randint(1 << 62, (1,)), threshold]).to(device), factor
 
 
 def drawn_mask(draw: Tensor, shape: Sequence[int], first: int = 0) -> Tensor:
@@ -96,9 +94,7 @@ def masked(weights: Tensor, keep: Tensor | None, scale: float) -> Tensor:
     return weights if keep is None else weights * keep * scale
 
 
-def draw_dropout(
-    edges: Edges | Blocks, num_heads: int, probability: float
-) -> tuple[Tensor | None, float]:
+def draw_dropout(edges: Edges | Blocks, num_heads: int, probability: float) -> Draw:
     """What kernels need to know of dropout: a mask, or a draw between all pairs of blocks."""
     if isinstance(edges, Blocks):
         return dropout_draw(probability, edges.device)

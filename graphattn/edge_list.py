@@ -6,17 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import TensorWeakRef, WeakIdKeyDictionary
 
-from graphattn.dropout import dropout_mask, kept_factor, masked
+from graphattn.dropout import Draw, dropout_mask, kept_factor
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.structure_memory import edges_of
+from graphattn.structure_memory import edges_of, structure_of
 
-Mask = tuple[Tensor | None, float]  # see ``dropout_mask``
-
-# What was made of the ends of an ``Edges``, by the tensor of its sources; forgotten with it.
-_remembered: Any = WeakIdKeyDictionary()
+_LOOPS = " with self-loops"  # behind the flow, as the kind of a list
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,17 @@ class EdgeList:
         """Whether the structure brings its own self-loops in place of given ones."""
         return self.self_loops
 
-    def arguments(self) -> tuple[list[Tensor], int, int, str, bool]:
-        """What operators take."""
-        return list(self.ends), self.num_sources, self.num_targets, self.flow, self.self_loops
+    def arguments(self) -> tuple[list[Tensor], list[int], str]:
+        """What operators take: ends, numbers of sources and targets, flow and loops."""
+        kind = self.flow + _LOOPS * self.self_loops
+        return list(self.ends), [self.num_sources, self.num_targets], kind
+
+    @classmethod
+    def from_arguments(cls, ends: Sequence[Tensor], sizes: Sequence[int], kind: str) -> "EdgeList":
+        """The list whose ``arguments`` these are."""
+        num_sources, num_targets = sizes
+        flow, has_loops = kind.removesuffix(_LOOPS), kind.endswith(_LOOPS)
+        return cls(ends, num_sources, num_targets, flow, has_loops)
 
     def select_given(self, edge_attr: Tensor) -> Tensor:
         """See ``Edges.select_given``; for a list that no loops are added to."""
@@ -98,14 +102,11 @@ class EdgeList:
         how: dict[str, Any] = {"flow": self.flow, "self_loops": self.self_loops}
         if len(self.ends) == 1:
             return edges_of(self.ends[0], *sizes, **how)
-        source, target = self.ends
-        versions = [end._version for end in self.ends if not end.is_inference()]
-        key = (*sizes, *how.values(), *versions)
-        twin, known, edges = _remembered.get(source, (lambda: None, None, None))
-        if edges is None or twin() is not target or known != key or len(versions) != 2:
-            edges = Edges.from_edge_index(torch.stack([source, target]), *sizes, **how)
-            _remembered[source] = (TensorWeakRef(target), key, edges)
-        found: Edges = edges
+
+        def made() -> Edges:
+            return Edges.from_edge_index(torch.stack(list(self.ends)), *sizes, **how)
+
+        found: Edges = structure_of(self.ends, (*sizes, *how.values()), made)
         return found
 
 
@@ -126,7 +127,7 @@ class EdgesInGraph(Edges):
         return Rows(*group_by_target(*EdgeList.of(self).arguments()))
 
 
-def draw(edges: EdgeList, num_heads: int, probability: float) -> Mask:
+def draw_mask(edges: EdgeList, num_heads: int, probability: float) -> Draw:
     """The mask of dropout for the weights of all edges, and its factor, inside a graph.
 
     The weights that are dropped are those that ``F.dropout`` drops for the same seed.
@@ -140,11 +141,6 @@ def draw(edges: EdgeList, num_heads: int, probability: float) -> Mask:
     return drop_weights(*edges.arguments(), num_heads, probability), factor
 
 
-def drop(weights: Tensor, mask: Mask) -> Tensor:
-    """The weights that dropout leaves."""
-    return masked(weights, *mask)
-
-
 @torch.library.custom_op(
     "graphattn::dropout_mask",
     mutates_args=(),
@@ -152,21 +148,17 @@ def drop(weights: Tensor, mask: Mask) -> Tensor:
 )
 def drop_weights(
     ends: Sequence[Tensor],
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     num_heads: int,
     probability: float,
 ) -> Tensor:
     """Which weights of the edges of a list dropout keeps.
 
     Args:
-        ends: See ``EdgeList``.
-        num_sources: See ``EdgeList``.
-        num_targets: See ``EdgeList``.
-        flow: See ``EdgeList``.
-        self_loops: See ``EdgeList``.
+        ends: See ``EdgeList.arguments``.
+        sizes: See there.
+        kind: See there.
         num_heads: ``H``.
         probability: Of a weight to be dropped.
 
@@ -174,8 +166,8 @@ def drop_weights(
         1 where a weight is kept, uint8, ``(E, H)``; where loops are added, with zeros behind, up to
         the most edges that there may be.
     """
-    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
-    num_edges = edges.structure().num_edges if self_loops else edges.num_edges
+    edges = EdgeList.from_arguments(ends, sizes, kind)
+    num_edges = edges.structure().num_edges if edges.self_loops else edges.num_edges
     keep, _ = dropout_mask((num_edges, num_heads), probability, edges.device)
     if keep is None:
         keep = torch.ones(num_edges, num_heads, dtype=torch.uint8, device=edges.device)
@@ -185,43 +177,37 @@ def drop_weights(
 @drop_weights.register_fake
 def _(
     ends: Sequence[Tensor],
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     num_heads: int,
     probability: float,
 ) -> Tensor:
-    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
+    edges = EdgeList.from_arguments(ends, sizes, kind)
     return ends[0].new_empty((edges.max_edges, num_heads), dtype=torch.uint8)
 
 
 @torch.library.custom_op("graphattn::group_by_target", mutates_args=())
 def group_by_target(
-    ends: Sequence[Tensor], num_sources: int, num_targets: int, flow: str, self_loops: bool
+    ends: Sequence[Tensor], sizes: Sequence[int], kind: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The edges into each target, of a list that no loops are added to.
 
     Args:
-        ends: See ``EdgeList``.
-        num_sources: See ``EdgeList``.
-        num_targets: See ``EdgeList``.
-        flow: See ``EdgeList``.
-        self_loops: False.
+        ends: See ``EdgeList.arguments``.
+        sizes: See there.
+        kind: See there.
 
     Returns:
         ``ptr``, ``neighbor`` and ``order`` of ``Rows``, int64.
     """
-    rows = EdgeList(ends, num_sources, num_targets, flow, self_loops).structure().by_target
+    rows = EdgeList.from_arguments(ends, sizes, kind).structure().by_target
     # Copies: a graph may write to what an operator has made for it.
     return tuple(x.to(torch.int64, copy=True) for x in (rows.ptr, rows.neighbor, rows.order))  # type: ignore[return-value]
 
 
 @group_by_target.register_fake
-def _(
-    ends: Sequence[Tensor], num_sources: int, num_targets: int, flow: str, self_loops: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    num_edges = EdgeList(ends, num_sources, num_targets, flow, self_loops).num_edges
-    sizes = (num_targets + 1, num_edges, num_edges)
-    ptr, neighbor, order = (ends[0].new_empty(size, dtype=torch.int64) for size in sizes)
+def _(ends: Sequence[Tensor], sizes: Sequence[int], kind: str) -> tuple[Tensor, Tensor, Tensor]:
+    edges = EdgeList.from_arguments(ends, sizes, kind)
+    lengths = (edges.num_targets + 1, edges.num_edges, edges.num_edges)
+    ptr, neighbor, order = (ends[0].new_empty(length, dtype=torch.int64) for length in lengths)
     return ptr, neighbor, order

@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphattn.blocks import Blocks
+from graphattn.blocks_in_graph import BLOCKS, blocks_of
 from graphattn.compiled import call_for
+from graphattn.dropout import shown_mask
 from graphattn.dynamo import unseen
 from graphattn.edge_list import EdgeList
+from graphattn.edges import Edges
 from graphattn.kernels.cpp.fallback import must_be_plain, refuse_forward_mode
 from graphattn.kernels.edge_attention import definition
 from graphattn.kernels.edge_attention.checks import (
@@ -32,10 +36,8 @@ def edge_attention(
     ends: Sequence[Tensor],
     keep: Tensor | None,
     program: str,
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     scale: float,
     want_weights: bool,
     want_logits: bool,
@@ -44,13 +46,12 @@ def edge_attention(
 
     Args:
         inputs: Those of the program, in its order, and the logit of a sink, ``(H,)``, if any.
-        ends: See ``EdgeList``.
-        keep: 1 where dropout keeps a weight, uint8, ``(E, H)`` or with further rows.
+        ends: The structure, as ``EdgeList.arguments`` or ``arguments_of`` give it.
+        keep: What dropout keeps, if there is any: of edges 1 for each weight that stays, uint8,
+            ``(E, H)`` or with further rows; of blocks a ``dropout_draw``.
         program: What every edge computes, as ``kernels.program.serialize`` writes it.
-        num_sources: Number of sources.
-        num_targets: Number of targets.
-        flow: See ``EdgeList``.
-        self_loops: See ``EdgeList``.
+        sizes: Of the structure, likewise.
+        kind: Of the structure, likewise.
         scale: What a kept weight is multiplied by.
         want_weights: Whether weights before dropout, ``(E, H)``, are returned.
         want_logits: Whether logits, ``(E, H)``, are returned.
@@ -63,8 +64,9 @@ def edge_attention(
         NotImplementedError: Inside forward-mode differentiation.
     """
     refuse_forward_mode()
-    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
-    plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
+    structure = _structure(ends, sizes, kind)
+    how = (scale, want_weights, want_logits)
+    plan, call, given = _prepare(inputs, structure, keep, program, how)
     results = run_forward(plan, call, given)
     made = [results[name] for name in result_names(plan.program, want_weights, want_logits)]
     return [x for x in made if x is not None]
@@ -76,20 +78,17 @@ def _(
     ends: Sequence[Tensor],
     keep: Tensor | None,
     program: str,
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     scale: float,
     want_weights: bool,
     want_logits: bool,
 ) -> list[Tensor]:
     known = plan_of(program).program
-    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
     results = []
     for name in result_names(known, want_weights, want_logits):
         row, dtype = result_kind(known, name)
-        rows = num_targets if name in ("output", "norm") else edges.num_edges
+        rows = sizes[1] if name in ("output", "norm") else _num_edges(ends, sizes, kind)
         results.append(ends[0].new_empty((rows, *row), dtype=dtype))
     return results
 
@@ -100,10 +99,8 @@ def edge_attention_backward(
     ends: Sequence[Tensor],
     keep: Tensor | None,
     program: str,
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     scale: float,
     want_weights: bool,
     want_logits: bool,
@@ -118,10 +115,8 @@ def edge_attention_backward(
         ends: See there.
         keep: See there.
         program: See there.
-        num_sources: See there.
-        num_targets: See there.
-        flow: See there.
-        self_loops: See there.
+        sizes: See there.
+        kind: See there.
         scale: See there.
         want_weights: See there.
         want_logits: See there.
@@ -132,8 +127,9 @@ def edge_attention_backward(
     Raises:
         TypeError, ValueError, IndexError: If an input fits neither program nor structure.
     """
-    edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
-    plan, call, given = _prepare(inputs, edges, keep, program, (scale, want_weights, want_logits))
+    structure = _structure(ends, sizes, kind)
+    how = (scale, want_weights, want_logits)
+    plan, call, given = _prepare(inputs, structure, keep, program, how)
     names = [list(given)[position] for position in wanted]
     returned = result_names(plan.program, want_weights, want_logits)
     found_left = zip([name for name in returned if name in LEFT], left, strict=True)
@@ -151,10 +147,8 @@ def _(
     ends: Sequence[Tensor],
     keep: Tensor | None,
     program: str,
-    num_sources: int,
-    num_targets: int,
-    flow: str,
-    self_loops: bool,
+    sizes: Sequence[int],
+    kind: str,
     scale: float,
     want_weights: bool,
     want_logits: bool,
@@ -191,9 +185,9 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     wanted = [position for position, needs in enumerate(ctx.needs_input_grad[0]) if needs]
     found: Sequence[Tensor | None]
     if must_be_plain(*of_outputs):
-        program, num_sources, num_targets, flow, self_loops, *how = ctx.rest
-        edges = EdgeList(ends, num_sources, num_targets, flow, self_loops)
-        _, call, given = _prepare(inputs, edges, keep, program, tuple(how))
+        program, sizes, kind, *how = ctx.rest
+        structure = _structure(ends, sizes, kind)
+        _, call, given = _prepare(inputs, structure, keep, program, tuple(how))
         names = [list(given)[position] for position in wanted]
         gradients_by_name = differentiate_definition(call, given, names, of_outputs)
         found = [gradients_by_name.get(name) for name in names]
@@ -208,32 +202,55 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
 edge_attention.register_autograd(_backward, setup_context=_save)
 
 
+def _num_edges(ends: Sequence[Tensor], sizes: Sequence[int], kind: str) -> int:
+    return sizes[2] if kind == BLOCKS else EdgeList.from_arguments(ends, sizes, kind).num_edges
+
+
+def _structure(ends: Sequence[Tensor], sizes: Sequence[int], kind: str) -> Edges | Blocks:
+    if kind == BLOCKS:
+        return blocks_of(ends, sizes)
+    return EdgeList.from_arguments(ends, sizes, kind).structure()
+
+
 def _prepare(
     inputs: Sequence[Tensor],
-    edges: EdgeList,
+    structure: Edges | Blocks,
     keep: Tensor | None,
     text: str,
     how: tuple[Any, ...],
 ) -> tuple[Plan, Call, dict[str, Tensor]]:
     """What the passes need, after checking it; ``how`` is scale, weights wanted, logits wanted."""
-    structure, plan = edges.structure(), plan_of(text, edges.device.type)
-    source, target, num_targets = structure.source, structure.target, structure.num_targets
-    num_edges, num_heads = structure.num_edges, plan.program.num_heads
+    plan, num_targets = plan_of(text, structure.device.type), structure.num_targets
+    num_edges, shape = structure.num_edges, (structure.num_edges, plan.program.num_heads)
     rows = {"target": num_targets, "source": structure.num_sources, "edge": num_edges}
-    given = named_inputs(plan.program, inputs, rows, edges.device)
-    if keep is not None:
-        fits = keep.ndim == 2 and keep.shape[0] >= num_edges and keep.shape[1] == num_heads
-        if not fits or keep.dtype != torch.uint8:
-            raise ValueError(
-                f"keep must be uint8 ({num_edges}, {num_heads}), perhaps with further rows, got"
-                f" {keep.dtype} {tuple(keep.shape)}"
-            )
-        keep = keep[:num_edges].contiguous()
+    given = named_inputs(plan.program, inputs, rows, structure.device)
+    if keep is not None and isinstance(structure, Blocks):
+        keep = _checked_draw(keep)
+    elif keep is not None:
+        keep = _checked_mask(keep, shape)
 
     def defined(given: dict[str, Tensor], keep: Tensor | None, scale: float) -> dict[str, Tensor]:
-        sink = given.get(SINK)
-        return definition.attend(
-            plan.program, given, source, target, num_targets, keep, scale, sink
-        )
+        ends = (structure.source, structure.target, num_targets)
+        mask, sink = shown_mask(keep, shape), given.get(SINK)
+        return definition.attend(plan.program, given, *ends, mask, scale, sink)
 
     return plan, call_for(structure, defined, keep, *how), given
+
+
+def _checked_mask(keep: Tensor, shape: tuple[int, int]) -> Tensor:
+    fits = keep.ndim == 2 and keep.shape[0] >= shape[0] and keep.shape[1] == shape[1]
+    if not fits or keep.dtype != torch.uint8:
+        raise ValueError(
+            f"keep must be uint8 {shape}, perhaps with further rows, got"
+            f" {keep.dtype} {tuple(keep.shape)}"
+        )
+    return keep[: shape[0]].contiguous()
+
+
+def _checked_draw(keep: Tensor) -> Tensor:
+    if keep.dtype != torch.int64 or keep.shape != (2,):
+        raise ValueError(
+            f"keep must be int64 (2,) between the pairs of blocks, got {keep.dtype}"
+            f" {tuple(keep.shape)}"
+        )
+    return keep.contiguous()

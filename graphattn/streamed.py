@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphattn.blocks import Blocks
 from graphattn.dropout import drawn_mask, dropout_draw, masked
+from graphattn.dynamo import unseen
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.fallback import is_transformed, must_be_plain
 from graphattn.normalizers import (
@@ -137,6 +138,7 @@ def attend(
     return dict(zip(wanted, stream(run, blocks, tensors, roles, ends), strict=True))
 
 
+@unseen  # it reads how the sets are to be cut
 def stream(
     run: Run,
     blocks: Blocks,

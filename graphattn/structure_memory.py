@@ -3,8 +3,11 @@
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from graphattn.edges import Edges
 
@@ -14,6 +17,9 @@ _Key = tuple[int, int, int, str, bool]
 _remembered: "OrderedDict[_Key, tuple[weakref.ref[Tensor], int, Edges]]" = OrderedDict()
 # Reentrant: a tensor may be freed, and its structure forgotten, while this thread holds the lock.
 _lock = threading.RLock()
+
+# What was made of two tensors, by the first and then by the second; forgotten with either.
+_of_pairs: Any = WeakIdKeyDictionary()
 
 
 def edges_of(
@@ -61,6 +67,24 @@ def edges_of(
         while len(_remembered) > _LIMIT:
             _remembered.popitem(last=False)
     return edges
+
+
+def structure_of(tensors: Sequence[Tensor], key: Hashable, make: Callable[[], Any]) -> Any:
+    """What was made of two tensors; the same object as long as they are the same.
+
+    Args:
+        tensors: Two; see ``edges_of`` for when they are the same.
+        key: What else it depends on.
+        make: Makes it.
+    """
+    first, second = tensors
+    if first.is_inference() or second.is_inference():
+        return make()
+    known = _of_pairs.setdefault(first, WeakIdKeyDictionary())
+    full_key = (key, first._version, second._version)
+    if known.get(second, (None,))[0] != full_key:
+        known[second] = (full_key, make())
+    return known[second][1]
 
 
 def _forget(key: _Key) -> None:

@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from graphattn.blocks import Blocks
+from graphattn.blocks_in_graph import arguments_of, mask_of_draw
 from graphattn.compiled import FLOATS, OWN, Compiled, is_transformed, states
 from graphattn.definition import normalized
+from graphattn.dropout import Draw, dropout_draw, masked
 from graphattn.dynamo import constant, known, known_size, number_of
-from graphattn.edge_list import EdgeList, EdgesInGraph, draw, drop
+from graphattn.edge_list import EdgeList, EdgesInGraph, draw_mask
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
 from graphattn.kernels.edge_attention.checks import plan_of, result_names
@@ -36,9 +39,14 @@ def can_trace(device: torch.device, inputs: Iterable[Any]) -> bool:
     return is_plain and can_run and not is_transformed()
 
 
+def fits(edges: Edges | EdgeList | Blocks, normalizer: Normalizer, has_weights: bool) -> bool:
+    """Whether there are operators for a structure; not for what needs the list of all pairs."""
+    return not isinstance(edges, Blocks) or has_weights or _reduction(normalizer) is not None
+
+
 def attend(
     compiled: Compiled,
-    edges: Edges | EdgeList,
+    edges: Edges | EdgeList | Blocks,
     inputs: _Inputs,
     normalizer: Normalizer,
     weights: Tensor | None,
@@ -50,21 +58,19 @@ def attend(
     The graph holds the programs as text, recorded now. What Dynamo reads of functions and
     normalizers, it guards: another mode of a module, another number, another graph.
     """
-    listed = edges if isinstance(edges, EdgeList) else EdgeList.of(edges)
-    # Sorting is for the operators; a normalizer that asks for sorted edges gets them by one.
-    seen: Any = EdgesInGraph(edges) if isinstance(edges, Edges) else edges
+    listed, seen = _in_graph(edges)
     names = list(compiled.definition.functions)
     reduction = _reduction(normalizer) if weights is None else None
     if reduction is not None:
         own: _Own = normalizer.inputs(seen)  # type: ignore[operator]
         sink = own.pop("sink")[1] if reduction == "softmax" and "sink" in own else None
         text = _text(compiled, inputs, names, reduction, own, normalizer)
-        mask = draw(listed, _num_heads(text), dropout)
+        mask = _draw(listed, _num_heads(text), dropout)
         flags = ("weights" in wanted or "dropped" in wanted, "logits" in wanted)
         tensors = _tensors(compiled, inputs, own)
         parts = _run(text, listed, tensors, sink=sink, mask=mask, flags=flags)
         if "dropped" in wanted:
-            parts["dropped"] = drop(parts["weights"], mask)
+            parts["dropped"] = _drop(listed, parts["weights"], mask)
         return parts
     parts = {}
     names = [name for name in names if name not in ("logits", "message")]
@@ -73,26 +79,48 @@ def attend(
         parts = _run(text, listed, _tensors(compiled, inputs), flags=(False, True))
         weights = normalized(parts["logits"], lambda logits: normalizer(logits, seen))
         names = []
-    dropped = drop(weights, draw(listed, weights.shape[1], dropout))
+    dropped = _drop(listed, weights, _draw(listed, weights.shape[1], dropout))
     own = {"weights": ("edge", dropped)}
     text = _text(compiled, inputs, ["message", *names], "none", own)
     parts |= _run(text, listed, _tensors(compiled, inputs, own))
     return parts | {"weights": weights, "dropped": dropped}
 
 
+def _in_graph(edges: Edges | EdgeList | Blocks) -> tuple[EdgeList | Blocks, Any]:
+    """A structure as operators take it, and as normalizers see it."""
+    if isinstance(edges, EdgeList | Blocks):
+        return edges, edges
+    # Sorting is for the operators; a normalizer that asks for sorted edges gets them by one.
+    return EdgeList.of(edges), EdgesInGraph(edges)
+
+
+def _draw(edges: EdgeList | Blocks, num_heads: int, probability: float) -> Draw:
+    if isinstance(edges, Blocks):
+        return dropout_draw(probability, edges.device)
+    return draw_mask(edges, num_heads, probability)
+
+
+def _drop(edges: EdgeList | Blocks, weights: Tensor, draw: Draw) -> Tensor:
+    """The weights that dropout leaves."""
+    keep, scale = draw
+    if keep is not None and isinstance(edges, Blocks):
+        keep = mask_of_draw(keep, *weights.shape)
+    return masked(weights, keep, scale)
+
+
 def _run(
     text: str,
-    edges: EdgeList,
+    edges: EdgeList | Blocks,
     tensors: dict[str, Tensor],
     *,
     sink: Tensor | None = None,
-    mask: tuple[Tensor | None, float] = (None, 1.0),
+    mask: Draw = (None, 1.0),
     flags: tuple[bool, bool] = (False, False),
 ) -> dict[str, Tensor]:
     given = [tensors[name] for name in _input_names(text).split("\n")]
     if sink is not None:
         given.append(sink.expand(_num_heads(text)))
-    ends, *rest = edges.arguments()
+    ends, *rest = arguments_of(edges) if isinstance(edges, Blocks) else edges.arguments()
     results = edge_attention(given, ends, mask[0], text, *rest, mask[1], *flags)
     found = dict(zip(_result_names(text, *flags).split(), results, strict=True))
     found.pop("norm", None)

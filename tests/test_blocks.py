@@ -177,6 +177,34 @@ def test_batches_and_borders_give_the_same_structure() -> None:
     assert pairs.source.tolist()[:4] == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize("num_sets", [5, 0])
+def test_structures_that_follow_are_those_of_their_borders(num_sets: int) -> None:
+    ptrs = [own[: num_sets + 1] for own in (QUERIES, KEYS)]
+    blocks = Blocks.from_ptr(*ptrs)
+    seeds = torch.arange(num_sets + 1) * 3
+    expected = {
+        "swapped": (blocks.transposed(), ptrs[::-1]),
+        "queries": (blocks.among_targets(), [ptrs[0], ptrs[0]]),
+        "seeds": (blocks.seeds(3), [seeds, ptrs[0]]),
+        "to seeds": (blocks.transposed().seeds(3).transposed(), [ptrs[1], seeds]),
+        "among seeds": (blocks.seeds(3).among_targets(), [seeds, seeds]),
+        "seeds of seeds": (blocks.seeds(3).seeds(2), [seeds // 3 * 2, seeds]),
+    }
+    for name, (found, borders) in expected.items():
+        made = Blocks.from_ptr(*borders)
+        assert torch.equal(found.target_ptr, made.target_ptr), name
+        assert torch.equal(found.source_ptr, made.source_ptr), name
+        for key in ("targets", "sources", "edges"):
+            assert getattr(found, f"num_{key}") == getattr(made, f"num_{key}"), name
+        for key in ("targets", "sources", "pairs"):
+            assert getattr(found, f"most_{key}") == getattr(made, f"most_{key}"), name
+    assert blocks.most_targets == max(blocks.target_sizes, default=0)
+    sizes = zip(blocks.target_sizes, blocks.source_sizes, strict=True)
+    assert blocks.most_pairs == max((n * m for n, m in sizes), default=0)
+    assert blocks.seeds(3) is blocks.seeds(3)
+    assert blocks.among_targets() is blocks.among_targets()
+
+
 def test_bad_borders_and_batches_are_named() -> None:
     ptr = torch.tensor([0, 2, 4])
     with pytest.raises(TypeError, match=r"target_ptr must be an int64 tensor, got torch\.int32"):

@@ -21,9 +21,7 @@ def block_attention(
     value: Tensor,
     target_ptr: Tensor,
     source_ptr: Tensor,
-    *,
-    seed: int = 0,
-    threshold: int = 0,
+    draw: Tensor | None = None,
 ) -> Tensor:
     r"""Softmax attention of every query over the keys of its set, of any sizes, on the CPU.
 
@@ -44,10 +42,10 @@ def block_attention(
         target_ptr: Queries of set ``s`` stand at ``target_ptr[s]:target_ptr[s + 1]``, ``(S + 1,)``,
             int64, rising from 0 to ``N``; sets may be empty.
         source_ptr: Likewise for keys, to ``M``.
-        seed: Of what is dropped; from 0 to 2⁶³ − 1.
-        threshold: A weight is dropped, :math:`m_{ij} = 0`, if the first number of Philox for the
-            seed and its own number, pair by pair in the order of ``Blocks`` and head by head, lies
-            below this; from 0, which keeps all, to 2³² − 1. The others grow: the mean stays.
+        draw: What is dropped, ``(2,)``, int64: a seed from 0 to 2⁶³ − 1, and a threshold from 0,
+            which keeps all, to 2³² − 1. A weight is dropped, :math:`m_{ij} = 0`, if the first
+            number of Philox for the seed and its own number, pair by pair in the order of
+            ``Blocks`` and head by head, lies below the threshold. The others grow: the mean stays.
 
     Returns:
         ``(N, H, D)``; zeros for a query of a set without keys. Differentiable any number of times.
@@ -55,15 +53,15 @@ def block_attention(
     Raises:
         TypeError: If a tensor is of another type.
         ValueError: If a shape does not fit, borders do not rise from 0 to the number of rows, or
-            ``seed`` or ``threshold`` is out of range.
+            the seed or the threshold is out of range.
     """
-    out, _ = _attended(query, key, value, target_ptr, source_ptr, seed, threshold)
+    out, _ = _attended(query, key, value, target_ptr, source_ptr, draw)
     return out
 
 
 def _check(
     query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor,
-    seed: int, threshold: int,
+    draw: Tensor | None,
 ) -> None:  # fmt: skip
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.dtype not in (torch.float32, torch.float64) or x.dtype != query.dtype:
@@ -85,29 +83,45 @@ def _check(
                 f" {tuple(target_ptr.shape)} and {tuple(source_ptr.shape)}"
             )
         check_ptr(ptr, rows.shape[0])
-    if not (0 <= seed < 1 << 63 and 0 <= threshold < 1 << 32):
+    if draw is not None and (draw.dtype != torch.int64 or draw.shape != (2,)):
         raise ValueError(
-            f"seed must lie in [0, 2**63) and threshold in [0, 2**32), got {seed} and {threshold}"
+            f"draw must be int64 (2,), a seed and a threshold, got {draw.dtype} {tuple(draw.shape)}"
+        )
+    seed, threshold = _numbers(draw)
+    if not (seed >= 0 and 0 <= threshold < 1 << 32):
+        raise ValueError(
+            "draw must be a seed in [0, 2**63) and a threshold in [0, 2**32), got"
+            f" {seed} and {threshold}"
         )
 
 
-def _by_definition(*given: Any) -> tuple[Tensor, Tensor]:
-    _check(*given)
-    return reference.block_attention(*given)
+def _numbers(draw: Tensor | None) -> tuple[int, int]:
+    """The seed and the threshold of a draw; none drops nothing."""
+    seed, threshold = (0, 0) if draw is None else draw.tolist()
+    return seed, threshold
+
+
+def _by_definition(
+    query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor,
+    draw: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    given = (query, key, value, target_ptr, source_ptr)
+    _check(*given, draw)
+    return reference.block_attention(*given, *_numbers(draw))
 
 
 @torch.library.custom_op("graphattn::block_attention", mutates_args=())
 def _block_attention(
     query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor,
-    seed: int, threshold: int,
+    draw: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The output, and of each query and head the shift and sum of its exponentials, (N, H, 2)."""
     refuse_forward_mode()
     given = (query, key, value, target_ptr, source_ptr)
     if not can_compile(*given):
-        return _by_definition(*given, seed, threshold)
-    _check(*given, seed, threshold)
-    return cpu.block_attention(*given, seed, threshold)
+        return _by_definition(*given, draw)
+    _check(*given, draw)
+    return cpu.block_attention(*given, *_numbers(draw))
 
 
 @_block_attention.register_fake
@@ -117,18 +131,17 @@ def _(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Tensor, Tenso
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:5], *output)
-    ctx.seed, ctx.threshold = inputs[5:]
+    ctx.save_for_backward(*inputs, *output)
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    saved, drawn = ctx.saved_tensors, (ctx.seed, ctx.threshold)
+    query, key, value, target_ptr, source_ptr, draw, out, norm = ctx.saved_tensors
+    given = (query, key, value, target_ptr, source_ptr)
     if must_be_plain(grad):
-        query, key, value, target_ptr, source_ptr = saved[:5]
-        found = reference.gradients(grad, query, key, value, target_ptr, source_ptr, *drawn)
+        found = reference.gradients(grad, *given, *_numbers(draw))
     else:
-        found = _block_attention_backward(grad, *saved, *drawn)
-    return *found, None, None, None, None
+        found = _block_attention_backward(grad, *given, draw, out, norm)
+    return *found, None, None, None
 
 
 _block_attention.register_autograd(_backward, setup_context=_save)
@@ -138,10 +151,10 @@ _attended = or_by_definition(_block_attention, _by_definition)
 @torch.library.custom_op("graphattn::block_attention_backward", mutates_args=())
 def _block_attention_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor,
-    source_ptr: Tensor, out: Tensor, norm: Tensor, seed: int, threshold: int,
+    source_ptr: Tensor, draw: Tensor | None, out: Tensor, norm: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     given = (query, key, value, target_ptr, source_ptr)
-    _check(*given, seed, threshold)
+    _check(*given, draw)
     shapes = ((*query.shape[:2], value.shape[2]), (*query.shape[:2], 2))
     for x, shape in ((grad, shapes[0]), (out, shapes[0]), (norm, shapes[1])):
         if x.shape != shape or x.dtype != query.dtype:
@@ -150,8 +163,8 @@ def _block_attention_backward(
                 f" {tuple(x.shape)} {x.dtype}"
             )
     if can_compile(grad, *given, out, norm):
-        return cpu.block_attention_backward(grad, *given, out, norm, seed, threshold)
-    return reference.gradients(grad, *given, seed, threshold)
+        return cpu.block_attention_backward(grad, *given, out, norm, *_numbers(draw))
+    return reference.gradients(grad, *given, *_numbers(draw))
 
 
 @_block_attention_backward.register_fake

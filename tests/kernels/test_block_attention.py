@@ -19,6 +19,7 @@ QUERIES, KEYS = [27, 0, 5, 1, 3, 40, 0, 8], [27, 4, 70, 16, 0, 33, 0, 1]
 # Heads and widths of keys and values: whole vectors or not.
 WIDTHS = {"even": (4, 16, 16), "wide": (1, 64, 80), "odd": (3, 5, 7), "one": (2, 1, 1)}
 SEED, QUARTER = 12_345_678_901_234, 1 << 30
+DRAW = torch.tensor([SEED, QUARTER])
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def inputs(widths: str, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_it_is_the_definition(dtype: torch.dtype, widths: str, threshold: int) -> None:
     given = inputs(widths, dtype)
-    out = block_attention(*given, *BORDERS, seed=SEED, threshold=threshold)
+    out = block_attention(*given, *BORDERS, torch.tensor([SEED, threshold]))
     expected, _ = reference.block_attention(*given, *BORDERS, SEED, threshold)
     cotangent = torch.randn_like(out)
     bound = 1e-5 if dtype == torch.float32 else 1e-13
@@ -71,10 +72,10 @@ def test_the_definition_is_pytorchs_attention_set_by_set() -> None:
 def test_what_is_dropped_is_what_programs_drop() -> None:
     query, key, _ = inputs("even")
     blocks = Blocks.from_ptr(*BORDERS)
-    mask = drawn_mask(torch.tensor([SEED, QUARTER]), (blocks.num_edges, 4))
+    mask = drawn_mask(DRAW, (blocks.num_edges, 4))
     # Values that name the keys show the weights.
     names = torch.eye(len(key), dtype=key.dtype)[:, None].expand(-1, 4, -1)
-    shown = block_attention(query, key, names, *BORDERS, seed=SEED, threshold=QUARTER)
+    shown = block_attention(query, key, names, *BORDERS, DRAW)
     whole = block_attention(query, key, names, *BORDERS)
     pairs = blocks.target, slice(None), blocks.source
     assert torch.equal(shown[pairs] != 0, mask.bool())
@@ -87,7 +88,7 @@ def test_derivatives_of_derivatives(threshold: int) -> None:
     given = inputs("odd")
 
     def attend(*given: Tensor) -> Tensor:
-        return block_attention(*given, *BORDERS, seed=SEED, threshold=threshold)
+        return block_attention(*given, *BORDERS, torch.tensor([SEED, threshold]))
 
     assert gradcheck(attend, given, fast_mode=True)
     assert gradgradcheck(attend, given, fast_mode=True)
@@ -105,7 +106,7 @@ def test_inside_transforms() -> None:
     tangents = tuple(torch.randn_like(x) for x in given)
 
     def attend(*given: Tensor) -> Tensor:
-        return block_attention(*given, *BORDERS, seed=SEED, threshold=QUARTER)
+        return block_attention(*given, *BORDERS, DRAW)
 
     out, tangent = torch.func.jvp(attend, tuple(given), tangents)
     assert_close(out, attend(*given))
@@ -194,10 +195,10 @@ def test_nothing_gives_nothing() -> None:
 
 def test_it_runs_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     given = inputs("odd")
-    expected = block_attention(*given, *BORDERS, seed=SEED, threshold=QUARTER)
+    expected = block_attention(*given, *BORDERS, DRAW)
     wanted = torch.autograd.grad(expected.sum(), given)
     without_compiler(monkeypatch)
-    out = block_attention(*given, *BORDERS, seed=SEED, threshold=QUARTER)
+    out = block_attention(*given, *BORDERS, DRAW)
     assert_close(out, expected)
     assert_close(torch.autograd.grad(out.sum(), given), wanted)
 
@@ -205,9 +206,8 @@ def test_it_runs_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_operator_is_sound() -> None:
     given = [x.detach()[:30].requires_grad_() for x in inputs("odd")]
     own = (ptr([20, 10]), ptr([20, 10]))
-    torch.library.opcheck(
-        torch.ops.graphattn.block_attention.default, (*given, *own, SEED, QUARTER)
-    )
+    for draw in (None, DRAW):
+        torch.library.opcheck(torch.ops.graphattn.block_attention.default, (*given, *own, draw))
 
 
 def test_bad_input_is_named() -> None:
@@ -232,4 +232,7 @@ def test_bad_input_is_named() -> None:
             block_attention(query, key, value, wrong, sources)
     for seed, threshold in ((-1, 0), (0, 1 << 32), (0, -1)):
         with pytest.raises(ValueError, match=f"got {seed} and {threshold}"):
-            block_attention(query, key, value, targets, sources, seed=seed, threshold=threshold)
+            block_attention(query, key, value, *BORDERS, torch.tensor([seed, threshold]))
+    for draw in (torch.zeros(3, dtype=torch.int64), torch.zeros(2)):
+        with pytest.raises(ValueError, match=r"draw must be int64 \(2,\), a seed and a threshold"):
+            block_attention(query, key, value, *BORDERS, draw)

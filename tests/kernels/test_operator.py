@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphattn.attention import EdgeAttention
+from graphattn.blocks import Blocks
+from graphattn.blocks_in_graph import arguments_of, mask_of_draw
 from graphattn.compiled import OWN, states
+from graphattn.dropout import drawn_mask
 from graphattn.edge_list import EdgeList, drop_weights, group_by_target
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.checks import plan_of
@@ -29,7 +32,7 @@ def recorded(layer: EdgeAttention, inputs: dict[str, Tensor]) -> str:
 
 def arguments(
     layer: EdgeAttention,
-    edges: Edges,
+    edges: Edges | Blocks,
     inputs: dict[str, Tensor],
     keep: Tensor | None = None,
     scale: float = 1.0,
@@ -37,8 +40,23 @@ def arguments(
 ) -> tuple[Any, ...]:
     text = recorded(layer, inputs)
     given = [inputs[name] for name in plan_of(text).program.inputs]
-    ends, *rest = EdgeList.of(edges).arguments()
+    of_blocks = isinstance(edges, Blocks)
+    ends, *rest = arguments_of(edges) if of_blocks else EdgeList.of(edges).arguments()
     return given, ends, keep, text, *rest, scale, wants, wants
+
+
+def sets() -> tuple[Blocks, EdgeAttention, dict[str, Tensor]]:
+    """Of five queries and four keys, an attention without edge features, and its inputs."""
+    blocks = Blocks.from_ptr(torch.tensor([0, 2, 2, 5]), torch.tensor([0, 1, 3, 4]))
+    layer = EdgeAttention(
+        lambda query, key: (query * key).sum(-1),
+        lambda value: value,
+        target=["query"],
+        source=["key", "value"],
+    )
+    rows = {"query": 5, "key": 4, "value": 4}
+    inputs = {name: torch.randn(n, 2, 3, dtype=torch.float64) for name, n in rows.items()}
+    return blocks, layer, {name: x.requires_grad_() for name, x in inputs.items()}
 
 
 @pytest.mark.parametrize("wants", [False, True])
@@ -57,14 +75,29 @@ def test_the_backward_operator_passes_pytorchs_checks() -> None:
     torch.library.opcheck(edge_attention_backward, (*given, [output, norm], gradients, [0, 1, 3]))
 
 
+@pytest.mark.parametrize("draw", [None, torch.tensor([5, 1 << 30])], ids=["all", "dropout"])
+@pytest.mark.parametrize("wants", [False, True])
+def test_on_blocks_the_operators_pass_pytorchs_checks(draw: Tensor | None, wants: bool) -> None:
+    given = arguments(*sets()[1::-1], sets()[2], draw, 4 / 3, wants)
+    torch.library.opcheck(edge_attention, given)
+    inputs = [x.detach() for x in given[0]]
+    output, *left = edge_attention(inputs, *given[1:])
+    gradients = [torch.ones_like(output), None, None, None]
+    left = [output, *left[: 1 + wants]]  # norm, and weights if they were wanted
+    torch.library.opcheck(edge_attention_backward, (inputs, *given[1:], left, gradients, [0, 2]))
+
+
 def test_the_operators_of_structures_pass_pytorchs_checks() -> None:
     edges = bipartite()
-    given = ([edges.edge_index], edges.num_sources, edges.num_targets, "source_to_target")
-    torch.library.opcheck(group_by_target, (*given, False))
+    sizes = (edges.num_sources, edges.num_targets)
     for self_loops in (False, True):
+        given = EdgeList([edges.edge_index], *sizes, self_loops=self_loops).arguments()
         # It draws other numbers at each call.
         checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-        torch.library.opcheck(drop_weights, (*given, self_loops, 2, 0.5), test_utils=checks)
+        torch.library.opcheck(drop_weights, (*given, 2, 0.5), test_utils=checks)
+        if not self_loops:
+            torch.library.opcheck(group_by_target, given)
+    torch.library.opcheck(mask_of_draw, (torch.tensor([5, 1 << 30]), 7, 2))
 
 
 @pytest.mark.parametrize("name", structures())
@@ -90,6 +123,23 @@ def test_dropout_is_that_of_eager_mode() -> None:
     found = edge_attention(*arguments(layer, edges, inputs, keep, 1 / 0.6))[0]
     torch.manual_seed(3)
     assert torch.equal(found, layer(edges, **inputs, dropout=0.4))
+
+
+def test_on_blocks_results_and_gradients_are_those_of_eager_mode() -> None:
+    blocks, layer, inputs = sets()
+    draw = torch.tensor([5, 1 << 31])
+    output, _, weights, logits = edge_attention(*arguments(layer, blocks, inputs, draw, 2.0))
+    kept = drawn_mask(draw, (blocks.num_edges, 2))
+    rows = torch.zeros_like(output).index_add(
+        0, blocks.target, (weights * kept * 2).unsqueeze(-1) * inputs["value"][blocks.source]
+    )
+    torch.testing.assert_close(output, rows)
+    expected = list(layer(blocks, **inputs, **FLAGS))
+    assert all(map(torch.equal, [weights, logits], expected[1:]))
+    found = torch.autograd.grad(output.square().sum(), list(inputs.values()), retain_graph=True)
+    wanted = torch.autograd.grad(rows.square().sum(), list(inputs.values()))
+    for one, another in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, another)
 
 
 FUSED = {name: case for name, case in CASES.items() if is_fused(case.normalizer(1))}
@@ -180,6 +230,19 @@ def test_bad_input_is_refused_before_a_kernel_sees_it() -> None:
         edge_attention(given, [ends[0] + 6, ends[1]], None, *rest)
     with pytest.raises(ValueError, match="text must be an edge program"):
         edge_attention(given, ends, None, "product", *rest[1:])
+
+
+def test_bad_borders_sizes_and_draws_are_refused() -> None:
+    given, ends, _, text, sizes, kind, *rest = arguments(*sets()[1::-1], sets()[2])
+    assert sizes == [4, 5, 5]
+    for wrong in ([5, 5, 5], [4, 4, 5], [4, 5, 6]):
+        with pytest.raises(ValueError, match=r"numbers of keys, queries and pairs of ends, \[4, 5"):
+            edge_attention(given, ends, None, text, wrong, kind, *rest)
+    with pytest.raises(ValueError, match="target_ptr must rise from 0"):
+        edge_attention(given, [ends[0].flip(0), ends[1]], None, text, sizes, kind, *rest)
+    for draw in (torch.ones(5, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"keep must be int64 \(2,\) between the pairs"):
+            edge_attention(given, ends, draw, text, sizes, kind, *rest)
 
 
 def test_the_backward_operator_refuses_what_the_forward_pass_did_not_make() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from graphattn.attention import EdgeAttention
+from graphattn.blocks import Blocks
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.launch import Kernel
 from graphattn.normalizers import Sigmoid
@@ -54,6 +55,29 @@ def test_gives_what_eager_mode_gives_by_the_same_kernels(name: str, launches: li
     assert found.gradients.keys() == gradients.keys()
     for key, gradient in found.gradients.items():
         torch.testing.assert_close(gradients[key], gradient)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sink softmax", "sigmoid with a bias"])
+def test_between_pairs_of_blocks_likewise(name: str, launches: list[Kernel]) -> None:
+    layer, blocks = CASES[name].layer(3, 5), Blocks.from_ptr(torch.tensor([0, 4, 4, 9]))
+    inputs = CASES[name].inputs(blocks, 3, 5, torch.float32)
+    options = {"dropout": 0.4, **dict.fromkeys(RETURNED, True)}
+    found = run(layer, blocks, inputs, **options)
+    num_launches = len(launches)
+    expected = run(graph_of(layer), blocks, inputs, **options)
+    assert len(launches) == 2 * num_launches > 0
+    assert all(map(torch.equal, found.results, expected.results))
+    gradients = {key.removeprefix("_orig_mod."): x for key, x in expected.gradients.items()}
+    torch.testing.assert_close(gradients, found.gradients)
+
+
+# At a break between two graphs, Dynamo reads gradients where there are none.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_what_needs_the_list_of_pairs_of_blocks_breaks_the_graph() -> None:
+    layer, blocks = CASES["entmax"].layer(3, 5), Blocks.from_ptr(torch.tensor([0, 4, 9]))
+    inputs = CASES["entmax"].inputs(blocks, 3, 5, torch.float32)
+    compiled: Any = torch.compile(layer, backend="aot_eager")
+    torch.testing.assert_close(compiled(blocks, **inputs), layer(blocks, **inputs))
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid with a bias", "entmax 1.5"])

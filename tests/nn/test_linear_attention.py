@@ -239,7 +239,7 @@ def test_directions_are_orthogonal_and_drawn_anew_in_training() -> None:
 
 @pytest.mark.parametrize("sizes", [[4, 0, 70, 1, 33], [5, 5, 5], [0, 0], []])
 def test_sums_of_products_are_sums_of_products(sizes: list[int]) -> None:
-    tiles = SetTiles(borders(sizes))
+    tiles = SetTiles(Blocks.from_ptr(borders(sizes)))
     left, right = (torch.randn(sum(sizes), H, k, dtype=torch.float64) for k in (3, 2))
     pairs = zip(left.split(sizes), right.split(sizes), strict=True) if sizes else ()
     expected = [torch.einsum("nha,nhb->hab", *pair) for pair in pairs]

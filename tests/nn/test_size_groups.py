@@ -6,11 +6,10 @@ import weakref
 
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 
 from graphattn import Blocks
-from graphattn.nn import SAB, dot_product_attention
+from graphattn.nn import dot_product_attention
 from graphattn.nn.sets import dot_product
 from graphattn.nn.sets.dot_product import attend
 from graphattn.nn.sets.size_groups import SizeGroups, size_groups
@@ -62,18 +61,6 @@ def test_grouped_sets_give_what_a_walk_over_pairs_gives(
     wanted = torch.autograd.grad(expected, [query, key, value], cotangent)
     for one, another in zip(found, wanted, strict=True):
         assert_close(one, another)
-
-
-# At a break between two graphs, Dynamo reads gradients where there are none.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.usefixtures("fresh_compiler")
-def test_the_compiler_of_pytorch_does_not_look_into_structures() -> None:
-    blocks, layer = blocks_of([3, 40, 4, 40], [3, 40, 4, 40]), SAB(8, 8)
-    x = torch.randn(87, 8)
-    graphs = CompileCounter()
-    compiled = torch.compile(layer, backend=graphs)
-    assert_close(compiled(x, blocks=blocks), layer(x, blocks=blocks))
-    assert graphs.frame_count <= 6  # a break for the groups and one for the pairs of the small sets
 
 
 def test_groups_are_made_once_and_live_as_long_as_their_structure() -> None:

@@ -32,7 +32,8 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     Where the attention is a module of another kind or has hooks, which want to be called, PyTorch
     Geometric's own padded path is taken, which knows no ``conv`` that returns edges. Inside
-    ``torch.compile`` the attention stays out of the graph, which breaks there in two.
+    ``torch.compile`` the graph breaks where sets are made of a ``batch`` that is no ``Blocks``, and
+    for Performers.
 
     Args:
         channels: Width of the node features.
@@ -105,7 +106,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
     ) -> Any:
         if self._needs_padding():
             return super().forward(x, edge_index, _graph_of(batch), **kwargs)
-        blocks = _sets(x, batch)
+        blocks = batch if isinstance(batch, Blocks) else _sets(x, batch)
         check_elements("x", x, blocks.num_targets, self.channels)
         graph_of = _graph_of(batch) if self.norm_with_batch else None
         parts, edge_attr = [], None
@@ -128,9 +129,7 @@ class GPSConv(torch_geometric.nn.GPSConv):
         backward = attention._backward_hooks or attention._backward_pre_hooks
         return bool(forward or backward) or type(attention) not in kinds
 
-    @unseen
     def _attended(self, x: Tensor, blocks: Blocks) -> Tensor:
-        # Sizes of sets are read from the structure, which no graph of operators can do.
         if isinstance(self.attn, PerformerAttention):
             return performer_attention(self.attn, x, blocks)
         return multihead_attention(self.attn, x, blocks)
@@ -201,6 +200,7 @@ def _extended(
     return Blocks.from_ptr(blocks.target_ptr, ptr), key, value
 
 
+@unseen  # it goes set by set
 def performer_attention(attention: PerformerAttention, x: Tensor, blocks: Blocks) -> Tensor:
     """PyTorch Geometric's linear attention of every set over itself, without padding.
 
@@ -225,15 +225,12 @@ def performer_attention(attention: PerformerAttention, x: Tensor, blocks: Blocks
 
 
 @unseen
-def _sets(x: Tensor, batch: Tensor | Blocks | None) -> Blocks:
-    if isinstance(batch, Blocks):
-        return batch
+def _sets(x: Tensor, batch: Tensor | None) -> Blocks:
     if batch is None:
         return Blocks.from_ptr(torch.tensor([0, x.shape[0]], device=x.device))
     return Blocks.from_batch(widened(batch))
 
 
-@unseen
 def _graph_of(batch: Tensor | Blocks | None) -> Tensor | None:
     """The graph of each node."""
     if not isinstance(batch, Blocks):

@@ -86,7 +86,7 @@ class LatentLayer(nn.Module):
             raise ValueError(f"x must be ({blocks.num_sources}, channels), got {tuple(x.shape)}")
         latents, of_latents = self._started(x, blocks, latents)
         structure = of_latents if pairs is None else _checked(pairs, of_latents)
-        own, back = Blocks.from_ptr(of_latents.target_ptr), of_latents.transposed()
+        own, back = of_latents.among_targets(), of_latents.transposed()
         _check_widths(self.read, latents, x, structure, ("latents", "x"))
         _check_widths(self.compute, latents, latents, own, ("latents", "latents"))
         _check_widths(self.write, x, latents, back, ("x", "latents"))

@@ -96,8 +96,8 @@ def feature_product(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -
     Returns:
         ``(N, H, D)``; zeros for a query of a set without keys.
     """
-    sums = SetTiles(blocks.source_ptr).outer_sums(key, value)  # (S, H, R, D)
-    return SetTiles(blocks.target_ptr).products(query, sums)
+    sums = SetTiles(blocks.transposed()).outer_sums(key, value)  # (S, H, R, D)
+    return SetTiles(blocks).products(query, sums)
 
 
 def feature_mean(

@@ -40,14 +40,14 @@ class LinformerAttention(LinearSetAttention):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
         check_width("query", query, heads=self.E.shape[0])
-        most, max_size = max(blocks.source_sizes, default=0), self.E.shape[2]
+        most, max_size = blocks.most_sources, self.E.shape[2]
         if most > max_size:
             raise ValueError(f"a set must have at most {max_size} keys, got {most}")
         sizes = blocks.source_ptr.diff()
         first = blocks.source_ptr[:-1].repeat_interleave(sizes, output_size=blocks.num_sources)
         place = torch.arange(blocks.num_sources, device=first.device) - first
         share = self.E.to(key.dtype).permute(2, 0, 1).index_select(0, place)  # (M, H, L)
-        keys, queries = SetTiles(blocks.source_ptr), SetTiles(blocks.target_ptr)
+        keys, queries = SetTiles(blocks.transposed()), SetTiles(blocks)
         mixed = keys.outer_sums(share, torch.cat([key, value], dim=-1))  # (S, H, L, C + D)
         mixed_key, mixed_value = mixed.split([key.shape[2], value.shape[2]], dim=-1)
         logits = queries.products(query, mixed_key.mT) / query.shape[-1] ** 0.5

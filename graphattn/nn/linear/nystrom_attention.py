@@ -123,7 +123,7 @@ class NystromAttention(LinearSetAttention):
         source_cluster: Tensor | None,
     ) -> Tensor:
         query, key = (x / x.shape[-1] ** 0.25 for x in (query, key))
-        queries, keys = SetTiles(blocks.target_ptr), SetTiles(blocks.source_ptr)
+        queries, keys = SetTiles(blocks), SetTiles(blocks.transposed())
         of_queries = self.landmarks(query, blocks.target_ptr, cluster)  # (S, H, L, C)
         of_keys = self.landmarks(key, blocks.source_ptr, source_cluster)
         read = segment_softmax(keys.products(key, of_queries.mT), blocks.source_ptr)  # (M, H, L)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from graphattn.blocks import Blocks
 from graphattn.kernels.segment_reduce.op import segment_expand, segment_reduce
 
 # Elements of sets of unequal size are multiplied in tiles of so many: short ones waste little where
@@ -21,24 +22,26 @@ class SetTiles:
     products, and no loop runs over the sets.
 
     Args:
-        ptr: Borders of the sets, ``(S + 1,)``, int64, rising from 0 to ``N``.
+        blocks: The sets; the elements are the queries.
     """
 
-    def __init__(self, ptr: Tensor) -> None:
-        sizes = ptr.diff()
-        ends = [sizes.amin(), sizes.amax()] if len(sizes) else [ptr[0], ptr[0]]
-        least, most, num_rows = torch.stack([*ends, ptr[-1]]).tolist()
-        tile = _TILES["small" if num_rows <= _LARGE * len(sizes) else "large"]
-        self.length = most if least == most else min(most, tile)
-        self.are_sets = least == most > 0
+    def __init__(self, blocks: Blocks) -> None:
+        ptr, num_rows, num_sets = blocks.target_ptr, blocks.num_targets, blocks.num_sets
+        most = blocks.most_targets
+        self.are_sets = num_rows > 0 and num_rows == num_sets * most
         if self.are_sets:  # every set is a tile
-            self.num_tiles = len(sizes)
+            self.length, self.num_tiles = most, num_sets
             return
-        self.length = max(self.length, 1)
+        tile = _TILES["small" if num_rows <= _LARGE * num_sets else "large"]
+        self.length = max(min(most, tile), 1)
+        sizes = ptr.diff()
         tiles = (sizes + (self.length - 1)).div(self.length, rounding_mode="floor")
-        self.ptr = torch.cat([ptr[:1], tiles.cumsum(0)])  # of the tiles of each set, (S + 1,)
-        self.num_tiles = int(self.ptr[-1])
-        shift = self.ptr[:-1] * self.length - ptr[:-1]
+        # A graph of operators cannot know how many there are: it has the most, some of them empty.
+        is_graph = torch.compiler.is_compiling()
+        self.num_tiles = num_rows // self.length + num_sets if is_graph else int(tiles.sum())
+        first = tiles.cumsum(0) - tiles
+        self.ptr = torch.cat([first, first.new_full((1,), self.num_tiles)])  # of each set, (S + 1,)
+        shift = first * self.length - ptr[:-1]
         shift = shift.repeat_interleave(sizes, output_size=num_rows)
         self.place = shift + torch.arange(num_rows, device=ptr.device)  # in the tiles, (N,)
 

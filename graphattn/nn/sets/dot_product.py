@@ -6,12 +6,14 @@ from torch import Tensor
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
 from graphattn.compiled import is_transformed
-from graphattn.dropout import drawn_numbers
+from graphattn.dropout import dropout_draw
+from graphattn.dynamo import constant
 from graphattn.kernels.block_attention import block_attention
 from graphattn.kernels.cpp.fallback import can_compile
 from graphattn.nn.elements import check_attention
 from graphattn.nn.sets.dense_attention import dense_attention
 from graphattn.nn.sets.size_groups import size_groups
+from graphattn.traced import can_trace
 
 # Sets of one size go together through PyTorch's own attention, whose blocked products take a third
 # to a sixth of the time of a walk over the pairs from 16 by 16 elements on; below 12 by 12 the walk
@@ -72,10 +74,10 @@ def dot_product_attention(
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = (x.to(dtype) for x in (query, key, value))
     if _is_for_kernel(blocks, query, key, value, dropout):
-        seed, threshold = drawn_numbers(dropout) if dropout else (0, 0)
-        borders = (blocks.target_ptr, blocks.source_ptr)
-        return block_attention(query, key, value, *borders, seed=seed, threshold=threshold)
-    if dropout == 0:
+        draw, _ = dropout_draw(dropout, query.device)
+        return block_attention(query, key, value, blocks.target_ptr, blocks.source_ptr, draw)
+    is_in_graph = torch.compiler.is_compiling() and _can_run(query, key, value)
+    if dropout == 0 and not is_in_graph:  # groups are read from the sets, which breaks a graph
         many_pairs = -(-_MANY_PAIRS // max(query.shape[1], 1))
         groups = size_groups(blocks, _LEAST_PAIRS, many_pairs)
         if groups.counts:
@@ -88,19 +90,29 @@ def _is_for_kernel(
     blocks: Blocks, query: Tensor, key: Tensor, value: Tensor, dropout: float
 ) -> bool:
     """Whether there is a kernel for these, and nothing that is faster or that it cannot do."""
-    is_special = torch.compiler.is_compiling() or is_transformed()
     is_wide = query.dtype in (torch.float32, torch.float64)
     is_probability = dropout >= 0 and round(dropout * 2**32) < 2**32
-    if is_special or not is_wide or not is_probability or not can_compile(query, key, value):
+    if not is_wide or not is_probability or is_transformed() or not _can_run(query, key, value):
         return False
     least = _QUERIES_WITH_DROPOUT if dropout else _QUERIES
     return blocks.num_edges >= least * blocks.num_sources and _is_shared(blocks, query.shape[1])
 
 
+def _can_run(*inputs: Tensor) -> bool:
+    if torch.compiler.is_compiling():
+        return inputs[0].device.type == "cpu" and can_trace(inputs[0].device, inputs)
+    return can_compile(*inputs)
+
+
 def _is_shared(blocks: Blocks, heads: int) -> bool:
     """Whether all threads have something to do, when one takes all of a head of a set."""
-    threads = torch.get_num_threads()
+    threads = _num_threads()
     return heads >= threads or blocks.most_pairs * threads <= blocks.num_edges * heads
+
+
+@constant
+def _num_threads() -> int:
+    return torch.get_num_threads()
 
 
 def _of_small_sets(blocks: Blocks, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
