@@ -74,7 +74,13 @@ class EdgeList:
 
     @classmethod
     def from_arguments(cls, ends: Sequence[Tensor], sizes: Sequence[int], kind: str) -> "EdgeList":
-        """The list whose ``arguments`` these are."""
+        """The list whose ``arguments`` these are.
+
+        Raises:
+            ValueError: If there are not two sizes.
+        """
+        if len(sizes) != 2:
+            raise ValueError(f"sizes must be the numbers of sources and targets, got {list(sizes)}")
         num_sources, num_targets = sizes
         flow, has_loops = kind.removesuffix(_LOOPS), kind.endswith(_LOOPS)
         return cls(ends, num_sources, num_targets, flow, has_loops)

@@ -94,14 +94,40 @@ def test_what_every_layer_on_graphs_promises(
 def test_what_every_graph_transformer_promises(
     promise: Callable[..., None], name: str, graph: Graph
 ) -> None:
-    made: Any = TRANSFORMERS[name]()
+    promise(nodes_of(TRANSFORMERS[name]()), *graph[:2], torch.randn(NUM_EDGES, 4).double())
+
+
+def nodes_of(made: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A graph transformer without its edge stream."""
     made.double().eval()
 
     def nodes(x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         result = made(x, edge_index, edge_attr)
-        return result[0] if isinstance(result, tuple) else result
+        found: Tensor = result[0] if isinstance(result, tuple) else result
+        return found
 
-    promise(nodes, *graph[:2], torch.randn(NUM_EDGES, 4).double())
+    return nodes
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *TRANSFORMERS])
+def test_derivatives_forwards_are_those_backwards(name: str, graph: Graph) -> None:
+    x, edge_index, edge_attr = graph
+    made = LAYERS[name]().double() if name in LAYERS else nodes_of(TRANSFORMERS[name]())
+    if name in TRANSFORMERS:
+        edge_attr = torch.randn(NUM_EDGES, 4).double()
+
+    def run(x: Tensor, edge_attr: Tensor) -> Tensor:
+        out: Tensor = made(x, edge_index, edge_attr)
+        return out
+
+    given = (x, edge_attr)
+    directions = tuple(torch.randn_like(one) for one in given)
+    out, tangent = torch.func.jvp(run, given, directions)
+    arriving = torch.randn_like(out)
+    leaves = tuple(one.requires_grad_() for one in given)
+    gradients = torch.autograd.grad((run(*leaves) * arriving).sum(), leaves)
+    products = [(one * other).sum() for one, other in zip(gradients, directions, strict=True)]
+    torch.testing.assert_close((tangent * arriving).sum(), torch.stack(products).sum())
 
 
 def test_the_public_assertions_can_fail(graph: Graph) -> None:

@@ -19,8 +19,8 @@ def pair_features(query: Tensor, key: Tensor, edge: Tensor) -> Tensor:
     """What becomes of a pair, ``(E, H, C)``, from nodes of that shape and an edge of twice that."""
     factor, shift = edge.chunk(2, dim=-1)
     product = (query + key) * factor
-    # The signed root; in two parts, since that of the absolute value has no derivative at zero.
-    root = product.relu().sqrt() - (-product).relu().sqrt()
+    # The signed root, which has no derivative at zero: there it is flat.
+    root = product.sign() * torch.where(product == 0, 1.0, product.abs()).sqrt()
     return (root + shift).relu()
 
 
