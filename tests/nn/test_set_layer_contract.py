@@ -23,8 +23,6 @@ PARTS |= {"LinearSetAttention"}  # what others are made from
 PARTS |= {"LocalGPSLayer"}  # asks for sets as its kin do, and does not use them
 # A bias of each pair is one of their inputs, or their output.
 PARTS |= {"GraphToken", "GraphormerAttention", "GraphormerBias", "GraphormerLayer"}
-# Between seeds, which are as many in each set, these have PyTorch's own layer.
-WITHOUT_FORWARD_MODE = {"SetTransformerAggregation"}
 
 
 @pytest.fixture(params=SET_LAYERS)
@@ -79,7 +77,7 @@ def double_precision() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("name", sorted(SET_LAYERS.keys() - WITHOUT_FORWARD_MODE))
+@pytest.mark.parametrize("name", SET_LAYERS)
 def test_derivatives_forwards_are_those_backwards_inside_transforms(name: str) -> None:
     case = SET_LAYERS[name]
     layer = case.make().eval()

@@ -76,9 +76,12 @@ class SetTransformerAggregation(pyg.SetTransformerAggregation):
         blocks = _blocks(x, index, ptr, dim_size)
         for encoder in self.encoders:
             x = encoder(x, blocks=blocks)
-        pooled = self.pma(x, blocks=blocks)  # (S, num_seed_points, channels)
+        pooled: Tensor = self.pma(x, blocks=blocks)  # (S, num_seed_points, channels)
+        seeds = blocks.seeds(pooled.shape[1]).among_targets()
+        rows = pooled.flatten(0, 1)
         for decoder in self.decoders:
-            pooled = decoder(pooled)
+            rows = decoder(rows, blocks=seeds)
+        pooled = rows.view_as(pooled)
         return pooled.flatten(1, 2) if self.concat else pooled.mean(dim=1)
 
 
