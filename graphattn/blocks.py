@@ -1,8 +1,10 @@
 """All pairs inside each set: the structure of attention on sets, without padding."""
 
+import functools
 import operator
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +13,27 @@ from torch.nn import functional as F
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
 from graphattn.transforms import outside_transforms
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _kept(make: _Method) -> _Method:
+    """Marks a method whose result a structure keeps: layers ask at each call.
+
+    A graph of operators makes it where it is used, and keeps nothing.
+    """
+    outside = outside_transforms(make)
+
+    @functools.wraps(make)
+    def get(blocks: "Blocks", *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return make(blocks, *args, **kwargs)
+        key = (make.__name__, *args, *kwargs.values())
+        if key not in blocks._made:
+            blocks._made[key] = outside(blocks, *args, **kwargs)
+        return blocks._made[key]
+
+    return get  # type: ignore[return-value]
 
 
 class _End(NamedTuple):
@@ -70,7 +93,7 @@ class Blocks:
         self.num_targets, self.num_sources = targets.rows, sources.rows
         self.most_targets, self.most_sources = targets.most, sources.most
         self.num_edges, self.most_pairs = num_pairs, most_pairs
-        self._seeds: dict[int, Blocks] = {}
+        self._made: dict[Any, Any] = {}
 
     @staticmethod
     def _of_known(targets: "_End", sources: "_End", num_pairs: int, most_pairs: int) -> "Blocks":
@@ -141,26 +164,16 @@ class Blocks:
         """Where the structure lies."""
         return self.target_ptr.device
 
-    # A graph of operators computes what follows where it is used, and keeps nothing.
-
     @property
+    @_kept
     def by_target(self) -> Rows:
         """The pairs of each query."""
-        return self._rows() if torch.compiler.is_compiling() else self._by_target
-
-    @property
-    def by_source(self) -> Rows:
-        """The pairs of each key."""
-        return self._by_source
-
-    @cached_property
-    @outside_transforms
-    def _by_target(self) -> Rows:
         return self._rows()
 
-    @cached_property
-    @outside_transforms
-    def _by_source(self) -> Rows:
+    @property
+    @_kept
+    def by_source(self) -> Rows:
+        """The pairs of each key."""
         return self.transposed()._rows(of_targets=self.by_target.ptr)
 
     def _rows(self, of_targets: Tensor | None = None) -> Rows:
@@ -192,29 +205,18 @@ class Blocks:
         every = torch.arange(self.num_edges, device=self.device)
         return rows.neighbor[target] + every - rows.ptr[target]
 
+    @_kept
     def transposed(self) -> "Blocks":
         """Keys as queries and queries as keys."""
-        return self._swapped() if torch.compiler.is_compiling() else self._transposed
-
-    @cached_property
-    def _transposed(self) -> "Blocks":
-        return self._swapped()
-
-    def _swapped(self) -> "Blocks":
         return self._of_known(self._sources, self._targets, self.num_edges, self.most_pairs)
 
+    @_kept
     def among_targets(self) -> "Blocks":
         """The queries of each set over themselves."""
-        return self._squared() if torch.compiler.is_compiling() else self._among_targets
-
-    @cached_property
-    def _among_targets(self) -> "Blocks":
-        return self._squared()
-
-    def _squared(self) -> "Blocks":
         own = self._targets
         return self._of_known(own, own, own.squares, own.most**2)
 
+    @_kept
     def seeds(self, count: int) -> "Blocks":
         """As many queries for each set as said, over the queries of this structure as keys.
 
@@ -226,15 +228,6 @@ class Blocks:
         """
         if operator.index(count) < 0:
             raise ValueError(f"count must not be negative, got {count}")
-        return self._seeded(count) if torch.compiler.is_compiling() else self._kept_seeds(count)
-
-    @outside_transforms
-    def _kept_seeds(self, count: int) -> "Blocks":
-        if count not in self._seeds:  # layers ask at each call
-            self._seeds[count] = self._seeded(count)
-        return self._seeds[count]
-
-    def _seeded(self, count: int) -> "Blocks":
         borders = torch.arange(self.num_sets + 1, device=self.device) * count
         most = count if self.num_sets else 0
         seeds = _End(borders, self.num_sets * count, most, self.num_sets * count**2)

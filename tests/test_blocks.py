@@ -201,7 +201,7 @@ def test_structures_that_follow_are_those_of_their_borders(num_sets: int) -> Non
     assert blocks.most_targets == max(blocks.target_sizes, default=0)
     sizes = zip(blocks.target_sizes, blocks.source_sizes, strict=True)
     assert blocks.most_pairs == max((n * m for n, m in sizes), default=0)
-    assert blocks.seeds(3) is blocks.seeds(3)
+    assert blocks.seeds(3) is blocks.seeds(count=3)
     assert blocks.among_targets() is blocks.among_targets()
 
 
