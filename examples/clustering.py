@@ -3,10 +3,11 @@
 Of 30,000 batches (``--epochs 60``, half an hour to an hour of a core a seed) with a learning rate
 that rises and falls, three seeds came to a log-likelihood of -1.4915 ± 0.0007 nats a point, where
 the mixtures that the points were drawn from have -1.468. With half as many batches it came to
--1.545, by the authors' schedule to -1.564. The paper's form of the blocks (``--form paper``) learns faster in the first thousand
-batches and slower from then on; a learning rate of 0.003 ends in NaN. The authors report -1.5009 ±
-0.0068 of 50,000 batches, for deep sets -2.0006 ± 0.0123, and for the true mixtures -1.4726. Lee et
-al., "Set Transformer", ICML 2019, section 5.3. One file per seed is kept:
+-1.545, by the authors' schedule to -1.564. The paper's form of the blocks (``--form paper``) learns
+faster in the first thousand batches and slower from then on; a learning rate of 0.003 ends in NaN.
+The authors report -1.5009 ± 0.0068 of 50,000 batches, for deep sets -2.0006 ± 0.0123, and for the
+true mixtures -1.4726. Lee et al., "Set Transformer", ICML 2019, section 5.3. One file per seed is
+kept:
 
     python examples/clustering.py --schedule one-cycle --epochs 60
     python examples/clustering.py --model DeepSets

@@ -25,12 +25,12 @@ def _kept(make: _Method) -> _Method:
     outside = outside_transforms(make)
 
     @functools.wraps(make)
-    def get(blocks: "Blocks", *args: Any, **kwargs: Any) -> Any:
+    def get(blocks: "Blocks", *arguments: int) -> Any:
         if torch.compiler.is_compiling():
-            return make(blocks, *args, **kwargs)
-        key = (make.__name__, *args, *kwargs.values())
+            return make(blocks, *arguments)
+        key = (make.__name__, *arguments)
         if key not in blocks._made:
-            blocks._made[key] = outside(blocks, *args, **kwargs)
+            blocks._made[key] = outside(blocks, *arguments)
         return blocks._made[key]
 
     return get  # type: ignore[return-value]
@@ -216,7 +216,6 @@ class Blocks:
         own = self._targets
         return self._of_known(own, own, own.squares, own.most**2)
 
-    @_kept
     def seeds(self, count: int) -> "Blocks":
         """As many queries for each set as said, over the queries of this structure as keys.
 
@@ -224,10 +223,15 @@ class Blocks:
             count: Queries of each set.
 
         Raises:
-            ValueError: If ``count`` is negative.
+            TypeError: If ``count`` is no whole number.
+            ValueError: If it is negative.
         """
         if operator.index(count) < 0:
             raise ValueError(f"count must not be negative, got {count}")
+        return self._seeds(operator.index(count))
+
+    @_kept
+    def _seeds(self, count: int) -> "Blocks":
         borders = torch.arange(self.num_sets + 1, device=self.device) * count
         most = count if self.num_sets else 0
         seeds = _End(borders, self.num_sets * count, most, self.num_sets * count**2)

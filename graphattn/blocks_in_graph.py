@@ -19,7 +19,7 @@ def arguments_of(blocks: Blocks) -> tuple[list[Tensor], list[int], str]:
 
 
 def blocks_of(borders: Sequence[Tensor], sizes: Sequence[int]) -> Blocks:
-    """The structure that has these ``arguments_of``; the same object as long as the borders are.
+    """The structure that has these ``arguments_of``; the same object as long as those stay.
 
     Raises:
         TypeError, ValueError: If the borders are none, or the sizes are not theirs.

@@ -10,8 +10,10 @@ from torch import Tensor
 from graphattn.dropout import Draw, dropout_mask, kept_factor
 from graphattn.edges import Edges
 from graphattn.kernels.edge_attention.rows import Rows
-from graphattn.structure_memory import edges_of, structure_of
+from graphattn.structure_memory import structure_of
 
+# Of operators that look at the numbers of a structure, which those in a CUDA graph cannot do.
+READS = torch.Tag.cudagraph_unsafe
 _LOOPS = " with self-loops"  # behind the flow, as the kind of a list
 
 
@@ -99,18 +101,18 @@ class EdgeList:
         return self.select_given(edge_attr)
 
     def structure(self) -> Edges:
-        """The structure; the same object as long as the tensors are the same.
+        """The structure; the same object as long as the tensors hold the same numbers.
 
         Raises:
             TypeError, ValueError, IndexError: See ``Edges.from_edge_index``.
         """
         sizes = (self.num_sources, self.num_targets)
         how: dict[str, Any] = {"flow": self.flow, "self_loops": self.self_loops}
-        if len(self.ends) == 1:
-            return edges_of(self.ends[0], *sizes, **how)
 
         def made() -> Edges:
-            return Edges.from_edge_index(torch.stack(list(self.ends)), *sizes, **how)
+            is_whole = len(self.ends) == 1
+            edge_index = self.ends[0] if is_whole else torch.stack(list(self.ends))
+            return Edges.from_edge_index(edge_index, *sizes, **how)
 
         found: Edges = structure_of(self.ends, (*sizes, *how.values()), made)
         return found
@@ -150,7 +152,7 @@ def draw_mask(edges: EdgeList, num_heads: int, probability: float) -> Draw:
 @torch.library.custom_op(
     "graphattn::dropout_mask",
     mutates_args=(),
-    tags=torch.Tag.nondeterministic_seeded,
+    tags=(torch.Tag.nondeterministic_seeded, READS),
 )
 def drop_weights(
     ends: Sequence[Tensor],
@@ -192,7 +194,7 @@ def _(
     return ends[0].new_empty((edges.max_edges, num_heads), dtype=torch.uint8)
 
 
-@torch.library.custom_op("graphattn::group_by_target", mutates_args=())
+@torch.library.custom_op("graphattn::group_by_target", mutates_args=(), tags=READS)
 def group_by_target(
     ends: Sequence[Tensor], sizes: Sequence[int], kind: str
 ) -> tuple[Tensor, Tensor, Tensor]:

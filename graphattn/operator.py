@@ -11,7 +11,7 @@ from graphattn.blocks_in_graph import BLOCKS, blocks_of
 from graphattn.compiled import call_for
 from graphattn.dropout import shown_mask
 from graphattn.dynamo import unseen
-from graphattn.edge_list import EdgeList
+from graphattn.edge_list import READS, EdgeList
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.fallback import must_be_plain, refuse_forward_mode
 from graphattn.kernels.edge_attention import definition
@@ -30,7 +30,7 @@ from graphattn.kernels.edge_attention.passes import (
 from graphattn.kernels.edge_attention.plan import LEFT, OUTPUTS, SINK, Call, Plan
 
 
-@torch.library.custom_op("graphattn::edge_attention", mutates_args=())
+@torch.library.custom_op("graphattn::edge_attention", mutates_args=(), tags=READS)
 def edge_attention(
     inputs: Sequence[Tensor],
     ends: Sequence[Tensor],
@@ -93,7 +93,7 @@ def _(
     return results
 
 
-@torch.library.custom_op("graphattn::edge_attention_backward", mutates_args=())
+@torch.library.custom_op("graphattn::edge_attention_backward", mutates_args=(), tags=READS)
 def edge_attention_backward(
     inputs: Sequence[Tensor],
     ends: Sequence[Tensor],

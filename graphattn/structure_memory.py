@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -18,8 +19,8 @@ _remembered: "OrderedDict[_Key, tuple[weakref.ref[Tensor], int, Edges]]" = Order
 # Reentrant: a tensor may be freed, and its structure forgotten, while this thread holds the lock.
 _lock = threading.RLock()
 
-# What was made of two tensors, by the first and then by the second; forgotten with either.
-_of_pairs: Any = WeakIdKeyDictionary()
+# What operators made of tensors, by the first and then by the last of them; forgotten with either.
+_of_operators: Any = WeakIdKeyDictionary()
 
 
 def edges_of(
@@ -34,7 +35,8 @@ def edges_of(
 
     A structure is found again by the identity and the version of its tensor: another tensor, or one
     changed in place, is sorted and checked anew. Writing through ``.data`` or ``.numpy()`` does not
-    count as a change to PyTorch and goes unseen; the structure then is the old one, and safe.
+    count as a change to PyTorch and goes unseen; the structure then is the old one, and safe. So
+    does what a compiler writes: operators have ``structure_of``.
 
     Args:
         edge_index: ``(2, E)``, integer.
@@ -70,21 +72,23 @@ def edges_of(
 
 
 def structure_of(tensors: Sequence[Tensor], key: Hashable, make: Callable[[], Any]) -> Any:
-    """What was made of two tensors; the same object as long as they are the same.
+    """What an operator makes of tensors; the same object as long as they hold the same numbers.
+
+    A compiler writes to memory that a graph has no more use for, through the same tensor and
+    without counting it as a change. So the numbers are compared, which costs little beside sorting.
 
     Args:
-        tensors: Two; see ``edges_of`` for when they are the same.
+        tensors: One or two.
         key: What else it depends on.
         make: Makes it.
     """
-    first, second = tensors
-    if first.is_inference() or second.is_inference():
-        return make()
-    known = _of_pairs.setdefault(first, WeakIdKeyDictionary())
-    full_key = (key, first._version, second._version)
-    if known.get(second, (None,))[0] != full_key:
-        known[second] = (full_key, make())
-    return known[second][1]
+    of_first = _of_operators.setdefault(tensors[0], WeakIdKeyDictionary())
+    known = of_first.setdefault(tensors[-1], {})
+    copies, made = known.get(key, (None, None))
+    if copies is None or not all(map(torch.equal, copies, tensors)):
+        copies, made = [x.clone() for x in tensors], make()
+        known[key] = (copies, made)
+    return made
 
 
 def _forget(key: _Key) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from contract_programs import CASES
@@ -203,6 +204,19 @@ def test_structures_that_follow_are_those_of_their_borders(num_sets: int) -> Non
     assert blocks.most_pairs == max((n * m for n, m in sizes), default=0)
     assert blocks.seeds(3) is blocks.seeds(count=3)
     assert blocks.among_targets() is blocks.among_targets()
+
+
+def test_numbers_of_seeds_are_whole() -> None:
+    blocks = Blocks.from_ptr(torch.tensor([0, 2, 4, 5]))
+    for count in (numpy.int8(100), torch.tensor(100)):
+        seeds = blocks.seeds(count)
+        assert seeds is blocks.seeds(100)
+        assert (seeds.num_targets, seeds.num_edges, seeds.most_pairs) == (300, 500, 200)
+    for wrong in (100.0, [100]):
+        with pytest.raises(TypeError, match="integer"):
+            blocks.seeds(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="count must not be negative, got -1"):
+        blocks.seeds(-1)
 
 
 def test_bad_borders_and_batches_are_named() -> None:

@@ -213,6 +213,27 @@ def test_an_edge_list_is_sorted_once_and_again_when_it_has_changed() -> None:
     assert torch.equal(changed.source, edges.source)
 
 
+def test_what_a_compiler_writes_to_a_list_or_to_borders_is_seen() -> None:
+    edges = bipartite()
+    inputs = inputs_for(edges)
+    given, ends, *rest = arguments(attention(), edges, inputs)
+    edge_attention(given, ends, *rest)
+    other = (edges.source + 1) % edges.num_sources
+    ends[0].data.copy_(other)  # as generated code does: it counts as no change
+    changed = Edges.from_edge_index(torch.stack([other, edges.target]), 6, 5)
+    expected = attention()(changed, **inputs)
+    assert torch.equal(edge_attention(given, ends, *rest)[0], expected)
+
+    blocks, layer, inputs = sets()
+    given, ends, *rest = arguments(layer, blocks, inputs)
+    borders = [end.clone() for end in ends]
+    edge_attention(given, borders, *rest)
+    for border, now in zip(borders, ([0, 3, 5, 5], [0, 1, 2, 4]), strict=True):
+        border.data.copy_(torch.tensor(now))
+    expected = layer(Blocks.from_ptr(*(border.clone() for border in borders)), **inputs)
+    assert torch.equal(edge_attention(given, borders, *rest)[0], expected)
+
+
 def test_bad_input_is_refused_before_a_kernel_sees_it() -> None:
     edges = bipartite()
     inputs = inputs_for(edges)

@@ -36,9 +36,10 @@ class SetTiles:
         self.length = max(min(most, tile), 1)
         sizes = ptr.diff()
         tiles = (sizes + (self.length - 1)).div(self.length, rounding_mode="floor")
-        # A graph of operators cannot know how many there are: it has the most, some of them empty.
-        is_graph = torch.compiler.is_compiling()
-        self.num_tiles = num_rows // self.length + num_sets if is_graph else int(tiles.sum())
+        if torch.compiler.is_compiling():  # not known to a graph: the most, some of them empty
+            self.num_tiles = num_rows // self.length + min(num_rows, num_sets)
+        else:
+            self.num_tiles = int(tiles.sum())
         first = tiles.cumsum(0) - tiles
         self.ptr = torch.cat([first, first.new_full((1,), self.num_tiles)])  # of each set, (S + 1,)
         shift = first * self.length - ptr[:-1]
