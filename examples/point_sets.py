@@ -1,7 +1,8 @@
 """Points that form a thing, and its name: furniture of ModelNet10 and digits of MNIST, as sets.
 
-Of ModelNet10's test objects the Set Transformer names 88 %, the Perceiver 85 % (seed 0, six to
-eight minutes of one core); digits have not been run to their end. One file per seed is kept:
+Of ModelNet10's test objects the Set Transformer names 88 %, deep sets 86 %, the Perceiver 85 %; of
+MNIST's digits 96.7, 94.2 and 97.5 % (seed 0, two to twelve minutes of one core). One file per seed
+is kept:
 
     python examples/point_sets.py --dataset ModelNet10 --model SetTransformer
     python examples/point_sets.py --dataset MNIST --model Perceiver

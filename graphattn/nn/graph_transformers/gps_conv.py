@@ -32,8 +32,9 @@ class GPSConv(torch_geometric.nn.GPSConv):
 
     Where the attention is a module of another kind or has hooks, which want to be called, PyTorch
     Geometric's own padded path is taken, which knows no ``conv`` that returns edges. Inside
-    ``torch.compile`` the graph breaks where sets are made of a ``batch`` that is no ``Blocks``, and
-    for Performers.
+    ``torch.compile`` the graph breaks where sets are made of a ``batch`` that is no ``Blocks`` or
+    get one more key each (``add_bias_kv``, ``add_zero_attn``), for Performers, and for norms that
+    count the graphs of a ``batch``.
 
     Args:
         channels: Width of the node features.
