@@ -5,7 +5,8 @@ numbers up to twice, five and ten times as large. Back De Luca et al., "Position
 Expressivity and Learnability of Algorithmic Computation", ICML 2025. At five times their code's
 results have, for the minimum, a mean squared error of 0.0063 ± 0.0006 with weights that know
 positions only, and of 2.67 ± 0.33 with weights that know all, after 60,000 batches of 1,000. Ours
-are 12,000 of 64, each drawn anew: four minutes on one core. One file per seed is kept:
+are 12,000 of 64, each drawn anew: four minutes on one core, to 0.09 ± 0.06 and 1.96. One file per
+seed is kept:
 
     python examples/positional_attention.py --task min
     python examples/positional_attention.py --task min --model standard
