@@ -69,7 +69,7 @@ def network(data: MoleculeBenchmark, channels: int) -> nn.Module:
     atoms = SummedEmbeddings(get_atom_feature_dims(), channels)
     bonds = SummedEmbeddings(get_bond_feature_dims(), channels)
     walks = RandomWalkEncoding(16, channels, norm=nn.Identity)
-    options = {"heads": HEADS, "dropout": DROPOUT, "attn_kwargs": {"dropout": DROPOUT}}
+    options: Any = {"heads": HEADS, "dropout": DROPOUT, "attn_kwargs": {"dropout": DROPOUT}}
     layers = [GPSConv(channels, GatedGCNLayer(channels, DROPOUT), **options) for _ in range(LAYERS)]
     inputs = GraphInputs([FromAttribute("x", atoms), walks], [FromAttribute("edge_attr", bonds)])
     readout = GraphReadout(channels, data.num_properties, "sum", num_layers=2)

@@ -162,7 +162,8 @@ def point_task(
     """Naming sets; in training, by no more than ``most`` points of each."""
 
     def loader(sets: LabelledSets, **options: Any) -> Any:
-        return DataLoader(list(zip(sets.split(), sets.y, strict=True)), batch_size, **options)
+        pairs: Any = list(zip(sets.split(), sets.y, strict=True))
+        return DataLoader(pairs, batch_size, **options)
 
     def predict(model: nn.Module, batch: Any, stage: Stage) -> tuple[Tensor, Tensor]:
         x, ptr, y = batch

@@ -68,6 +68,7 @@ class DefinedSums(RealSpace):
 
     def forward(self, gamma: Tensor, crystals: Crystals) -> Terms:
         """Sums; see ``RealSpace`` for shapes."""
+        assert self.weight is not None  # it is made with ``RADIAL``
         return lattice_sum(
             crystals.position,
             crystals.lattice,

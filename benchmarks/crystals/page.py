@@ -51,7 +51,8 @@ def _against_reference(record: Record) -> str:
 
 
 def _over_pairs(record: Record) -> str:
-    rows, before = [], None
+    rows: list[list[str]] = []
+    before: float | None = None
     for name, sizes in _named(record, "copies"):
         seconds = [record.median(name, "lattice sums", "ours", what) for what, _ in _PASSES]
         whole = seconds[1]
