@@ -1,6 +1,6 @@
 """Convex hulls: a pointer network finds 93 % of the hulls of five points in six minutes.
 
-That is seed 0 after 10,000 batches on one core; of ten points it finds 81 %. Vinyals, Fortunato and
+That is after 10,000 batches on one core; of ten points it finds 81 %. Vinyals, Fortunato and
 Jaitly, "Pointer Networks", NeurIPS 2015, report 92.0 % for five points and 87.0 % for ten, both of
 one network trained on 5 to 50. One file per seed is kept:
 
