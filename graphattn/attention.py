@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from graphattn import traced
 from graphattn.blocks import Blocks, as_edges
-from graphattn.compiled import Compiled, is_transformed, suits
+from graphattn.compiled import Compiled, suits
 from graphattn.definition import Definition
 from graphattn.dropout import drop_weights
 from graphattn.edge_list import EdgeList
 from graphattn.edges import Edges
+from graphattn.kernels.cpp.fallback import is_transformed
 from graphattn.kernels.program import Program, UserFunction
 from graphattn.kernels.triton.available import is_interpreted
 from graphattn.normalizers import Normalizer, Softmax

@@ -13,7 +13,7 @@ from graphattn.definition import Definition, normalized
 from graphattn.dropout import draw_dropout, drop_weights, masked, shown_mask
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
-from graphattn.kernels.cpp.fallback import is_transformed as is_transformed
+from graphattn.kernels.cpp.fallback import is_transformed
 from graphattn.kernels.edge_attention.op import edge_attention
 from graphattn.kernels.edge_attention.plan import SINK, Backend, Call, Plan
 from graphattn.kernels.program import InputSpec, Reduction, UserFunction, capture

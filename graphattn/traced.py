@@ -10,13 +10,14 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from graphattn.blocks import Blocks
 from graphattn.blocks_in_graph import arguments_of, mask_of_draw
-from graphattn.compiled import FLOATS, OWN, Compiled, is_transformed, states
+from graphattn.compiled import FLOATS, OWN, Compiled, states
 from graphattn.definition import normalized
 from graphattn.dropout import Draw, dropout_draw, masked
 from graphattn.dynamo import constant, known, known_size, number_of
 from graphattn.edge_list import EdgeList, EdgesInGraph, draw_mask
 from graphattn.edges import Edges
 from graphattn.kernels.cpp.compiler import is_available
+from graphattn.kernels.cpp.fallback import is_transformed
 from graphattn.kernels.edge_attention.checks import plan_of, result_names
 from graphattn.kernels.program import Reduction
 from graphattn.kernels.program.serialize import to_text

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graphattn.compiled import is_transformed
+from graphattn.kernels.cpp.fallback import is_transformed
 
 _STEPS = 1 << 16  # of probability
 _LOWEST = -(1 << 15)  # of int16

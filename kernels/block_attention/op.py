@@ -60,8 +60,7 @@ def block_attention(
 
 
 def _check(
-    query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor,
-    draw: Tensor | None,
+    query: Tensor, key: Tensor, value: Tensor, target_ptr: Tensor, source_ptr: Tensor
 ) -> None:  # fmt: skip
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.dtype not in (torch.float32, torch.float64) or x.dtype != query.dtype:
@@ -83,21 +82,22 @@ def _check(
                 f" {tuple(target_ptr.shape)} and {tuple(source_ptr.shape)}"
             )
         check_ptr(ptr, rows.shape[0])
-    if draw is not None and (draw.dtype != torch.int64 or draw.shape != (2,)):
+
+
+def _numbers(draw: Tensor | None) -> tuple[int, int]:
+    """The seed and the threshold of a draw, checked; none drops nothing."""
+    if draw is None:
+        return 0, 0
+    if draw.dtype != torch.int64 or draw.shape != (2,):
         raise ValueError(
             f"draw must be int64 (2,), a seed and a threshold, got {draw.dtype} {tuple(draw.shape)}"
         )
-    seed, threshold = _numbers(draw)
+    seed, threshold = draw.tolist()
     if not (seed >= 0 and 0 <= threshold < 1 << 32):
         raise ValueError(
             "draw must be a seed in [0, 2**63) and a threshold in [0, 2**32), got"
             f" {seed} and {threshold}"
         )
-
-
-def _numbers(draw: Tensor | None) -> tuple[int, int]:
-    """The seed and the threshold of a draw; none drops nothing."""
-    seed, threshold = (0, 0) if draw is None else draw.tolist()
     return seed, threshold
 
 
@@ -106,7 +106,7 @@ def _by_definition(
     draw: Tensor | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     given = (query, key, value, target_ptr, source_ptr)
-    _check(*given, draw)
+    _check(*given)
     return reference.block_attention(*given, *_numbers(draw))
 
 
@@ -120,7 +120,7 @@ def _block_attention(
     given = (query, key, value, target_ptr, source_ptr)
     if not can_compile(*given):
         return _by_definition(*given, draw)
-    _check(*given, draw)
+    _check(*given)
     return cpu.block_attention(*given, *_numbers(draw))
 
 
@@ -154,7 +154,7 @@ def _block_attention_backward(
     source_ptr: Tensor, draw: Tensor | None, out: Tensor, norm: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     given = (query, key, value, target_ptr, source_ptr)
-    _check(*given, draw)
+    _check(*given)
     shapes = ((*query.shape[:2], value.shape[2]), (*query.shape[:2], 2))
     for x, shape in ((grad, shapes[0]), (out, shapes[0]), (norm, shapes[1])):
         if x.shape != shape or x.dtype != query.dtype:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphattn.blocks import Blocks
-from graphattn.compiled import is_transformed
+from graphattn.kernels.cpp.fallback import is_transformed
 from graphattn.kernels.segment_reduce import segment_reduce
 from graphattn.nn.elements import check_sets
 from graphattn.transforms import outside_transforms

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphattn.compiled import is_transformed
+from graphattn.kernels.cpp.fallback import is_transformed
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -5,11 +5,10 @@ from torch import Tensor
 
 from graphattn.attention import EdgeAttention
 from graphattn.blocks import Blocks
-from graphattn.compiled import is_transformed
 from graphattn.dropout import dropout_draw
 from graphattn.dynamo import constant
 from graphattn.kernels.block_attention import block_attention
-from graphattn.kernels.cpp.fallback import can_compile
+from graphattn.kernels.cpp.fallback import can_compile, is_transformed
 from graphattn.nn.elements import check_attention
 from graphattn.nn.sets.dense_attention import dense_attention
 from graphattn.nn.sets.size_groups import size_groups

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from graphattn.blocks import Blocks
-from graphattn.compiled import is_transformed
 from graphattn.dynamo import unseen
+from graphattn.kernels.cpp.fallback import is_transformed
 from graphattn.transforms import outside_transforms
 
 
